@@ -1,0 +1,2 @@
+//! Load generator for any DICOM peer.
+fn main() {}

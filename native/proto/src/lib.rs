@@ -1,0 +1,2 @@
+//! What DICOM bytes mean: upper layer, DIMSE, data sets, queries. No sockets, files, threads or clocks.
+#![forbid(unsafe_code)]
