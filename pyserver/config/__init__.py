@@ -1,0 +1,1 @@
+"""The configuration: Conquest's files, read into one frozen `Settings`."""
