@@ -1,0 +1,158 @@
+//! The narrow seam below everything that is written: a handful of file operations, so that a test can be the
+//! disk (fail the N-th operation, or stop there as a crash does).
+//!
+//! Paths are absolute. Reading goes past the seam: it cannot lose anything. No operation is ever retried here;
+//! in particular a failed sync is an answer, not a reason to try again (the kernel may have dropped the pages).
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Rights of files that hold patients' data.
+const FILE_MODE: u32 = 0o640;
+/// Rights of their folders.
+const FOLDER_MODE: u32 = 0o750;
+
+/// A file being written.
+#[derive(Debug)]
+pub struct BlobFile {
+    /// The open file.
+    pub file: File,
+    /// Where it was created.
+    pub path: PathBuf,
+}
+
+/// What the archive asks of a disk when it changes something.
+pub trait Disk: Send + Sync + 'static {
+    /// Creates a file that must not exist yet.
+    fn create(&self, path: &Path) -> io::Result<BlobFile>;
+    /// Writes all bytes at an offset.
+    fn write_at(&self, blob: &BlobFile, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Asks the kernel to start writing a range out; a hint.
+    fn start_write_back(&self, blob: &BlobFile, offset: u64, length: u64);
+    /// The content, and the name for a new file where the file system needs no more, survive a power cut.
+    fn sync(&self, blob: &BlobFile) -> io::Result<()>;
+    /// A folder's names survive a power cut.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    /// Everything written to the file system so far survives a power cut. `root` was opened before the writes,
+    /// so that the kernel reports every failure since.
+    fn sync_file_system(&self, root: &File) -> io::Result<()>;
+    /// Puts a file in another's place, or under a new name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a folder and its parents.
+    fn create_folders(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder if it is empty.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    /// Passed before and after each commit of the index, so that a test can crash there.
+    fn commit_point(&self) -> io::Result<()>;
+}
+
+/// The operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemDisk;
+
+impl Disk for SystemDisk {
+    fn create(&self, path: &Path) -> io::Result<BlobFile> {
+        let file = OpenOptions::new()
+            .write(true)
+            .read(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(path)?;
+        Ok(BlobFile {
+            file,
+            path: path.to_path_buf(),
+        })
+    }
+
+    fn write_at(&self, blob: &BlobFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+        blob.file.write_all_at(bytes, offset)
+    }
+
+    fn start_write_back(&self, blob: &BlobFile, offset: u64, length: u64) {
+        start_write_back(&blob.file, offset, length);
+    }
+
+    fn sync(&self, blob: &BlobFile) -> io::Result<()> {
+        blob.file.sync_data()
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn sync_file_system(&self, root: &File) -> io::Result<()> {
+        rustix::fs::syncfs(root).map_err(Into::into)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_folders(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn commit_point(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `sync_file_range` with WRITE only: starts write-out, waits for nothing, promises nothing.
+fn start_write_back(file: &File, offset: u64, length: u64) {
+    use std::os::fd::AsRawFd;
+    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
+        return;
+    };
+    // SAFETY: the descriptor is open for the whole call, and the call touches no memory of ours.
+    let _hint = unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            offset,
+            length,
+            libc::SYNC_FILE_RANGE_WRITE,
+        )
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_created_once_and_renamed_over_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = SystemDisk;
+        let deep = folder.path().join("a/b");
+        disk.create_folders(&deep).unwrap();
+        let blob = disk.create(&deep.join("x.part")).unwrap();
+        disk.write_at(&blob, b"hello", 3).unwrap();
+        disk.start_write_back(&blob, 0, 8);
+        disk.sync(&blob).unwrap();
+        disk.sync_folder(&deep).unwrap();
+        assert_eq!(
+            disk.create(&deep.join("x.part")).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+        fs::write(deep.join("y"), b"old").unwrap();
+        disk.rename(&blob.path, &deep.join("y")).unwrap();
+        assert_eq!(fs::read(deep.join("y")).unwrap(), b"\0\0\0hello");
+        assert!(disk.remove_folder(&deep).is_err());
+        disk.remove(&deep.join("y")).unwrap();
+        disk.remove_folder(&deep).unwrap();
+    }
+}
