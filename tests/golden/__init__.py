@@ -1,0 +1,1 @@
+"""Golden cases: what Conquest did, replayed against this server."""
