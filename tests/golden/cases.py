@@ -42,9 +42,7 @@ class Mask:
         return Mask(tuple(fields), self.reason)
 
     def covers(self, field: str) -> bool:
-        return any(
-            mask == "*" or field == mask or field.startswith(mask + ".") for mask in self.fields
-        )
+        return any(mask in ("*", field) or field.startswith(f"{mask}.") for mask in self.fields)
 
 
 class GoldenObject:

@@ -166,10 +166,9 @@ def _command(fields: dict[int, bytes | int | str]) -> bytes:
     body = b""
     for number, value in sorted(fields.items()):
         if isinstance(value, int):
-            value = struct.pack("<H", value)
-        elif isinstance(value, str):
-            value = value.encode("latin-1")
-        body += element(number, value)
+            body += element(number, struct.pack("<H", value))
+        else:
+            body += element(number, value.encode("latin-1") if isinstance(value, str) else value)
     return element(0, struct.pack("<I", len(body))) + body
 
 
