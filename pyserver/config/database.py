@@ -1,0 +1,55 @@
+"""Which index the configuration asks for.
+
+`Index` says it by name. Without it Conquest's own items choose as in Conquest: SqLite, PostGres
+or MySQL set to 1, else a SQLServer that is present (a name: ODBC, a folder: dBase, empty: no
+index). None of them: the embedded index. A driver that is not there is refused by name, never
+replaced: an archive must not end up in another index than its owner asked for.
+"""
+
+from pyserver.config.findings import Findings
+from pyserver.config.ini import IniFile
+
+BUILT = ("lmdb",)
+
+_FLAGS = {"SqLite": "sqlite", "PostGres": "postgres", "MySQL": "mysql"}
+
+_NAMES = {
+    "sqlite": "SQLite",
+    "postgres": "PostgreSQL",
+    "mysql": "MySQL/MariaDB",
+    "odbc": "ODBC",
+    "dbase": "dBaseIII",
+    "null": "NULL (no index)",
+}
+
+
+def choose_driver(ini: IniFile) -> tuple[str, str, int]:
+    """The driver asked for, the item that asks for it, and its line (0 when none does)."""
+    line = ini.find("Index")
+    if line is not None and line.value:
+        return line.value.casefold(), f"Index = {line.value}", line.line
+    for name, driver in _FLAGS.items():
+        line = ini.find(name)
+        if line is not None and line.value not in ("", "0"):
+            return driver, f"{line.name} = {line.value}", line.line
+    line = ini.find("SQLServer")
+    if line is None:
+        return "lmdb", "", 0
+    if not line.value:
+        return "null", f"{line.name} =", line.line
+    folder = line.value.endswith(("/", "\\"))
+    return ("dbase" if folder else "odbc"), f"{line.name} = {line.value}", line.line
+
+
+def check_driver(ini: IniFile, findings: Findings) -> str:
+    """The driver to use; an error is added when it is not built into this version."""
+    driver, asked, line = choose_driver(ini)
+    if driver not in BUILT:
+        findings.error(
+            f"`{asked}` asks for the database driver {_NAMES.get(driver, driver)}, "
+            "which this version does not have",
+            ini.path,
+            line,
+            "write `Index = lmdb` to keep the index in pyserver's own embedded database",
+        )
+    return driver

@@ -1,0 +1,66 @@
+"""The files of a new home folder, with comments, written at the first start.
+
+An existing file is never touched: whatever is missing is added beside it.
+"""
+
+import datetime
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from pyserver.config.settings import INI_NAME
+from pyserver.errors import ConfigError
+
+DEFAULT_AET = "CONQUESTSRV1"
+DEFAULT_PORT = 5678
+
+# Conquest's root for prefixes made at installation: root.date.time.
+UID_ROOT = "1.2.826.0.1.3680043.2.135"
+
+FILES = (INI_NAME, "acrnema.map", "dicom.sql", "dgatesop.lst")
+
+
+def default_text(name: str) -> str:
+    """A default file as shipped, its @PLACEHOLDERS@ unfilled."""
+    return files("pyserver.config").joinpath("data", name).read_text(encoding="utf-8")
+
+
+def write_defaults(folder: Path, aet: str | None = None, port: int | None = None) -> list[Path]:
+    """Write the files that `folder` lacks and return them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot be made: {error.strerror}", file=folder) from error
+    written = []
+    for name in FILES:
+        path = folder / name
+        if path.exists():
+            continue
+        text = (
+            default_text(name)
+            .replace("@AE@", aet or DEFAULT_AET)
+            .replace("@PORT@", str(port or DEFAULT_PORT))
+            .replace("@UIDPREFIX@", new_uid_prefix())
+        )
+        _write_whole(path, text)
+        written.append(path)
+    return written
+
+
+def new_uid_prefix(now: datetime.datetime | None = None) -> str:
+    """A prefix for UIDs of one installation: Conquest's root, the day and the time."""
+    now = now or datetime.datetime.now(datetime.UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    tenths_of_ms = (now - midnight) // datetime.timedelta(microseconds=100)
+    return f"{UID_ROOT}.{now.toordinal()}.{tenths_of_ms}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves it whole or absent."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ConfigError(f"cannot be written: {error.strerror}", file=path) from error
