@@ -1,6 +1,21 @@
 //! What DICOM bytes mean: upper layer, DIMSE, data sets, queries. No sockets, files, threads or clocks.
 #![forbid(unsafe_code)]
 
+pub mod charset;
+pub mod dict;
+mod dict_table;
+pub mod element;
+mod grammar;
+pub mod header;
+mod inflate;
+pub mod path;
+pub mod scan;
 pub mod tag;
 pub mod transfer_syntax;
 pub mod uid;
+pub mod value;
+pub mod vr;
+mod walk;
+
+#[cfg(test)]
+mod testdata;
