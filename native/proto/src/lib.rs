@@ -1,15 +1,22 @@
 //! What DICOM bytes mean: upper layer, DIMSE, data sets, queries. No sockets, files, threads or clocks.
 #![forbid(unsafe_code)]
 
+pub mod ae;
+pub mod association;
 pub mod charset;
 pub mod dict;
 mod dict_table;
+pub mod dimse;
 pub mod element;
 mod grammar;
 pub mod header;
 mod inflate;
+pub mod negotiate;
 pub mod path;
+pub mod pdu;
 pub mod scan;
+pub mod state;
+pub mod status;
 pub mod tag;
 pub mod transfer_syntax;
 pub mod uid;
