@@ -100,7 +100,14 @@ pub enum Event<'a> {
     /// Our request was accepted; see `contexts`.
     Associated,
     /// Our request was rejected.
-    Rejected(Rejection),
+    Rejected {
+        /// 1 permanent, 2 transient.
+        result: u8,
+        /// See `pdu::Rejection`.
+        source: u8,
+        /// Meaning depends on the source.
+        reason: u8,
+    },
     /// A command set is whole. If `has_dataset`, data events of the same context follow.
     Command {
         /// Its presentation context, always an accepted one.
@@ -132,7 +139,7 @@ pub enum Event<'a> {
     ProtocolError(PeerError),
     /// The transport connection ended without a release.
     ConnectionClosed,
-    /// Patience ended; an A-ABORT stands in the output if an association stood.
+    /// Patience ended before the association did; an A-ABORT stands in the output if one was due.
     TimedOut,
 }
 
@@ -369,9 +376,14 @@ impl Association {
         matches!(self.state, State::Sta1 | State::Sta13)
     }
 
-    /// Accepts a request. `info` is sent as it is but for the maximum length and the roles, which
-    /// come from the limits and from `contexts`. Ignored unless a request waits for its answer.
-    pub fn accept(&mut self, contexts: &[ContextReply], info: &UserInfo) {
+    /// Accepts a request, naming our implementation. Ignored unless a request waits for its answer.
+    pub fn accept(&mut self, contexts: &[ContextReply]) {
+        self.accept_with(contexts, &UserInfo::ours());
+    }
+
+    /// Accepts a request with more user information. The maximum length and the roles in it are replaced by what the
+    /// limits and `contexts` say.
+    pub fn accept_with(&mut self, contexts: &[ContextReply], info: &UserInfo) {
         let Some(fixed) = self
             .fixed
             .filter(|_| self.apply(Evt::AssociateAccept).is_some())
@@ -406,9 +418,14 @@ impl Association {
     }
 
     /// Rejects a request. Ignored unless a request waits for its answer.
-    pub fn reject(&mut self, rejection: Rejection) {
+    pub fn reject(&mut self, result: u8, source: u8, reason: u8) {
         if self.apply(Evt::AssociateReject).is_some() {
-            Pdu::AssociateRj(rejection).encode(&mut self.output);
+            Pdu::AssociateRj(Rejection {
+                result,
+                source,
+                reason,
+            })
+            .encode(&mut self.output);
         }
     }
 
@@ -474,10 +491,13 @@ impl Association {
         if self.poll_timeout().is_none_or(|due| self.now < due) {
             return;
         }
+        let over = self.state == State::Sta13;
         if self.apply(Evt::ArtimExpired).is_none() {
             self.abort(abort_source::SERVICE_PROVIDER, abort_reason::NOT_SPECIFIED);
         }
-        self.queued.push_back(Event::TimedOut);
+        if !over {
+            self.queued.push_back(Event::TimedOut);
+        }
     }
 
     /// Looks the event up, changes the state and tells the action to carry out; `None` if it cannot

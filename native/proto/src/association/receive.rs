@@ -369,7 +369,16 @@ impl Association {
             Pdu::AssociateAc(ac) => self.take_acceptance(&ac),
             Pdu::AssociateRj(rejection) => {
                 self.apply(Evt::AssociateRjPdu);
-                Ok(Step::Event(Event::Rejected(rejection)))
+                let Rejection {
+                    result,
+                    source,
+                    reason,
+                } = rejection;
+                Ok(Step::Event(Event::Rejected {
+                    result,
+                    source,
+                    reason,
+                }))
             }
             Pdu::ReleaseRq => {
                 self.apply(Evt::ReleaseRqPdu);
@@ -396,10 +405,7 @@ impl Association {
         if rq.protocol_version & 1 == 0 {
             return Err(PeerErrorKind::ProtocolVersion(rq.protocol_version));
         }
-        if rq
-            .application_context
-            .is_none_or(|uid| uid != APPLICATION_CONTEXT)
-        {
+        if rq.application_context != APPLICATION_CONTEXT {
             return Err(PeerErrorKind::ApplicationContext);
         }
         let (count, limit) = (rq.contexts.len(), self.limits.contexts_max);

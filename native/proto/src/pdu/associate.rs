@@ -47,8 +47,8 @@ pub struct AssociateRq {
     pub called_ae: AeTitle,
     /// Who calls.
     pub calling_ae: AeTitle,
-    /// Application context name; `None` if missing, empty if no UID.
-    pub application_context: Option<Uid>,
+    /// Application context name; empty if missing or no UID.
+    pub application_context: Uid,
     /// Proposed presentation contexts.
     pub contexts: Vec<ProposedContext>,
     /// User information.
@@ -102,8 +102,8 @@ pub struct AcContext {
 pub struct AssociateAc {
     /// Bit set of versions; bit 0 is version 1.
     pub protocol_version: u16,
-    /// Application context name; `None` if missing, empty if no UID.
-    pub application_context: Option<Uid>,
+    /// Application context name; empty if missing or no UID.
+    pub application_context: Uid,
     /// Replies to the proposed contexts.
     pub contexts: Vec<AcContext>,
     /// User information.
@@ -161,20 +161,15 @@ impl Fixed {
 }
 
 impl AssociateRq {
-    /// A request with DICOM's version and application context.
-    pub fn new(
-        called_ae: AeTitle,
-        calling_ae: AeTitle,
-        contexts: Vec<ProposedContext>,
-        user_info: UserInfo,
-    ) -> Self {
+    /// A request with DICOM's version and application context and our identity.
+    pub fn new(called_ae: AeTitle, calling_ae: AeTitle, contexts: Vec<ProposedContext>) -> Self {
         Self {
             protocol_version: PROTOCOL_VERSION,
             called_ae,
             calling_ae,
-            application_context: Some(Uid::from_static(APPLICATION_CONTEXT)),
+            application_context: Uid::from_static(APPLICATION_CONTEXT),
             contexts,
-            user_info,
+            user_info: UserInfo::ours(),
             fixed: Fixed {
                 called: called_ae.to_wire(),
                 calling: calling_ae.to_wire(),
@@ -204,7 +199,7 @@ impl AssociateRq {
             protocol_version,
             called_ae: AeTitle::from_wire(&fixed.called),
             calling_ae: AeTitle::from_wire(&fixed.calling),
-            application_context: parts.application_context,
+            application_context: parts.application_context.unwrap_or_default(),
             contexts,
             user_info: parts.user_info.unwrap_or_default(),
             fixed,
@@ -220,7 +215,7 @@ impl AssociateRq {
                 ..self.fixed
             };
             fixed.encode(self.protocol_version, out);
-            put_application_context(self.application_context.as_ref(), out);
+            put_application_context(&self.application_context, out);
             for context in &self.contexts {
                 put_item(CONTEXT_RQ_ITEM, out, |out| {
                     out.extend([context.id, 0, 0, 0]);
@@ -242,7 +237,7 @@ impl AssociateAc {
     }
 
     pub(crate) fn with_fixed(fixed: Fixed, contexts: Vec<AcContext>, user_info: UserInfo) -> Self {
-        let application_context = Some(Uid::from_static(APPLICATION_CONTEXT));
+        let application_context = Uid::from_static(APPLICATION_CONTEXT);
         Self {
             protocol_version: PROTOCOL_VERSION,
             application_context,
@@ -271,7 +266,7 @@ impl AssociateAc {
         }
         Ok(Self {
             protocol_version,
-            application_context: parts.application_context,
+            application_context: parts.application_context.unwrap_or_default(),
             contexts,
             user_info: parts.user_info.unwrap_or_default(),
             fixed,
@@ -282,7 +277,7 @@ impl AssociateAc {
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_pdu(PduType::AssociateAc, out, |out| {
             self.fixed.encode(self.protocol_version, out);
-            put_application_context(self.application_context.as_ref(), out);
+            put_application_context(&self.application_context, out);
             for context in &self.contexts {
                 put_item(CONTEXT_AC_ITEM, out, |out| {
                     out.extend([context.id, 0, context.result as u8, 0]);
@@ -436,7 +431,7 @@ impl<'a> Items<'a> {
 }
 
 /// A UID without the padding that some writers add; `None` if it cannot be one.
-fn read_uid(value: &[u8]) -> Option<Uid> {
+pub(super) fn read_uid(value: &[u8]) -> Option<Uid> {
     Uid::from_value(value).ok().filter(|uid| !uid.is_empty())
 }
 
@@ -488,8 +483,8 @@ fn put_pdu(pdu_type: PduType, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)
     }
 }
 
-fn put_application_context(uid: Option<&Uid>, out: &mut Vec<u8>) {
-    if let Some(uid) = uid {
+fn put_application_context(uid: &Uid, out: &mut Vec<u8>) {
+    if !uid.is_empty() {
         put_uid_item(APPLICATION_CONTEXT_ITEM, uid, out);
     }
 }

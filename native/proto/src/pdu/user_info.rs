@@ -7,8 +7,8 @@
 //! PDU too: the sender's next bytes could not be trusted.
 
 use super::PduError;
-use super::associate::{Items, expect_uid, once, put_item, put_uid_item};
-use crate::uid::Uid;
+use super::associate::{Items, expect_uid, once, put_item, put_uid_item, read_uid};
+use crate::uid::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Uid};
 
 /// Largest PDU assumed for a peer that sends no maximum length sub-item; the oldest common default.
 pub const MAX_PDU_WHEN_ABSENT: u32 = 16_384;
@@ -109,6 +109,15 @@ pub struct UserInfo {
 }
 
 impl UserInfo {
+    /// Who we are, and nothing else.
+    pub fn ours() -> Self {
+        Self {
+            implementation_class_uid: Some(Uid::from_static(IMPLEMENTATION_CLASS_UID)),
+            implementation_version: IMPLEMENTATION_VERSION_NAME.to_owned(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn decode(body: &[u8]) -> Result<Self, PduError> {
         let mut info = Self::default();
         let mut items = Items::new(body);
@@ -128,14 +137,8 @@ impl UserInfo {
                 fields.what = "maximum length";
                 once(&mut self.max_pdu, "maximum length", fields.u32()?)?;
             }
-            IMPLEMENTATION_CLASS => {
-                let uid = expect_uid("implementation class UID", value)?;
-                once(
-                    &mut self.implementation_class_uid,
-                    "implementation class UID",
-                    uid,
-                )?;
-            }
+            // It only informs: one that is no UID is dropped.
+            IMPLEMENTATION_CLASS => self.implementation_class_uid = read_uid(value),
             ASYNC_WINDOW => {
                 fields.what = "asynchronous operations window";
                 let window = (fields.u16()?, fields.u16()?);
