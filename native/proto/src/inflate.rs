@@ -8,6 +8,7 @@ use std::fmt;
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
+use crate::dataset::DatasetError;
 use crate::scan::{ScanError, ScanErrorKind, ScanLimits};
 
 /// Bytes inflated before they are handed on.
@@ -98,4 +99,13 @@ impl fmt::Debug for Inflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Inflater({} in, {} out)", self.taken, self.given)
     }
+}
+
+/// Inflates a whole data set of at most `bytes_max` bytes.
+pub(crate) fn inflate_all(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, DatasetError> {
+    use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit};
+    decompress_to_vec_with_limit(bytes, bytes_max).map_err(|error| match error.status {
+        TINFLStatus::HasMoreOutput => DatasetError::TooLarge(bytes_max),
+        _ => DatasetError::Deflate,
+    })
 }

@@ -4,10 +4,12 @@
 pub mod ae;
 pub mod association;
 pub mod charset;
+pub mod dataset;
 pub mod dict;
 mod dict_table;
 pub mod dimse;
 pub mod element;
+pub mod file;
 mod grammar;
 pub mod header;
 mod inflate;
