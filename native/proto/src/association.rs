@@ -8,26 +8,19 @@
 //! `ProtocolError` event whose answer already stands in the output. What may happen when is decided
 //! by `state`; which contexts and titles are accepted, by the caller.
 
+mod establish;
+mod event;
 mod receive;
 mod send;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+pub use self::event::{AcceptedContext, Answer, Event, PeerError, PeerErrorKind, PeerInfo};
 use crate::ae::AeTitle;
-use crate::dimse::{CommandSet, CommandSetError};
-use crate::negotiate::{ContextReply, Roles};
-use crate::pdu::{
-    AcContext, AssociateAc, AssociateRq, ContextResult, Fixed, Pdu, PduError, PduType, Rejection,
-    RoleSelection, UserInfo, abort_reason, abort_source,
-};
+use crate::pdu::{AssociateRq, Fixed, Pdu, abort_reason, abort_source};
 use crate::state::{Action, Evt, State, step};
 use crate::uid::Uid;
-
-/// Receive buffer before the association stands; a connection that says nothing costs no more.
-const BUFFER_BYTES_IDLE: usize = 8 * 1024;
-/// Receive buffer once message data arrives that the small one would cut into pieces.
-const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Bounds on what a peer may make us hold or wait for.
 #[derive(Debug, Clone)]
@@ -58,188 +51,6 @@ impl Default for Limits {
             contexts_max: 128,
             artim: Duration::from_secs(30),
             idle: Duration::from_secs(300),
-        }
-    }
-}
-
-/// A presentation context on which messages may flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptedContext {
-    /// Odd number from 1 to 255.
-    pub id: u8,
-    /// SOP class or other abstract syntax.
-    pub abstract_syntax: Uid,
-    /// The one transfer syntax of its data sets.
-    pub transfer_syntax: Uid,
-    /// The association requestor may send requests.
-    pub scu_role: bool,
-    /// The association requestor may be sent requests.
-    pub scp_role: bool,
-}
-
-/// What the peer said about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerInfo {
-    /// AE title that is called.
-    pub called_ae: AeTitle,
-    /// AE title that calls.
-    pub calling_ae: AeTitle,
-    /// Implementation class UID, if sent.
-    pub implementation_class_uid: Option<Uid>,
-    /// Implementation version name, printable; empty if not sent.
-    pub implementation_version: String,
-    /// Largest P-DATA-TF variable field that the peer receives; 0 no limit.
-    pub max_pdu: u32,
-}
-
-/// What happened on the association. Borrowed data is valid until the next call.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A peer asks; answer with `accept`, `reject` or `abort`.
-    AssociateRequested(Box<AssociateRq>),
-    /// Our request was accepted; see `contexts`.
-    Associated,
-    /// Our request was rejected.
-    Rejected {
-        /// 1 permanent, 2 transient.
-        result: u8,
-        /// See `pdu::Rejection`.
-        source: u8,
-        /// Meaning depends on the source.
-        reason: u8,
-    },
-    /// A command set is whole. If `has_dataset`, data events of the same context follow.
-    Command {
-        /// Its presentation context, always an accepted one.
-        context_id: u8,
-        /// The command set.
-        command: CommandSet,
-    },
-    /// A piece of the data set that the last command announced.
-    Data {
-        /// Its presentation context, the command's.
-        context_id: u8,
-        /// Bytes as they arrived; may be empty when `last`.
-        fragment: &'a [u8],
-        /// The data set is whole.
-        last: bool,
-    },
-    /// The peer wants to end; answer with `accept_release`.
-    ReleaseRequested,
-    /// The peer confirmed our release.
-    Released,
-    /// The peer aborted.
-    Aborted {
-        /// See `pdu::abort_source`.
-        source: u8,
-        /// See `pdu::abort_reason`.
-        reason: u8,
-    },
-    /// The peer broke the protocol; the answer stands in the output and the association is over.
-    ProtocolError(PeerError),
-    /// The transport connection ended without a release.
-    ConnectionClosed,
-    /// Patience ended before the association did; an A-ABORT stands in the output if one was due.
-    TimedOut,
-}
-
-/// What the peer did wrong, where, and what it was told.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} (byte {offset} of the stream)")]
-pub struct PeerError {
-    /// What was wrong.
-    pub kind: PeerErrorKind,
-    /// Offset in all that the peer ever sent: the header of the PDU or value at fault.
-    pub offset: u64,
-    /// What was sent in answer.
-    pub answer: Answer,
-}
-
-/// The answer to a broken protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// A-ABORT with source and reason.
-    Abort {
-        /// See `pdu::abort_source`.
-        source: u8,
-        /// See `pdu::abort_reason`.
-        reason: u8,
-    },
-    /// A-ASSOCIATE-RJ.
-    Reject(Rejection),
-}
-
-/// Ways to break the protocol.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PeerErrorKind {
-    /// A PDU that cannot be read.
-    #[error(transparent)]
-    Pdu(#[from] PduError),
-    /// A PDU that has no place in this state.
-    #[error("unexpected {pdu_type:?} PDU in {state:?}")]
-    UnexpectedPdu {
-        /// Type of the PDU.
-        pdu_type: PduType,
-        /// State it came in.
-        state: State,
-    },
-    /// A P-DATA-TF larger than we said we receive.
-    #[error("P-DATA-TF of {length} bytes, the limit is {limit}")]
-    PduTooLong {
-        /// Its length field.
-        length: u32,
-        /// What we advertised.
-        limit: u32,
-    },
-    /// Data on a presentation context that was not accepted.
-    #[error("presentation context {0} was not accepted")]
-    UnknownContext(u8),
-    /// A fragment that continues nothing: data before its command, a command inside another
-    /// message, a context change.
-    #[error("unexpected {} fragment on presentation context {context_id}", if *.command { "command" } else { "data set" })]
-    UnexpectedFragment {
-        /// Its presentation context.
-        context_id: u8,
-        /// Command or data set.
-        command: bool,
-    },
-    /// A command set over the limit.
-    #[error("command set of {bytes} bytes or more, the limit is {limit}")]
-    CommandTooLong {
-        /// Bytes announced so far.
-        bytes: u64,
-        /// The limit.
-        limit: u32,
-    },
-    /// A command set with a broken frame.
-    #[error(transparent)]
-    Command(#[from] CommandSetError),
-    /// No protocol version that we know.
-    #[error("protocol version {0:#06x} is not supported")]
-    ProtocolVersion(u16),
-    /// Not DICOM's application context.
-    #[error("application context name is missing or not DICOM's")]
-    ApplicationContext,
-    /// More presentation contexts than allowed.
-    #[error("{count} presentation contexts, the limit is {limit}")]
-    TooManyContexts {
-        /// How many were proposed.
-        count: usize,
-        /// The limit.
-        limit: u8,
-    },
-    /// A maximum length in which no data fits (PS3.8 D.1).
-    #[error("maximum length {0} leaves no room for data")]
-    MaxPdu(u32),
-}
-
-impl PeerErrorKind {
-    fn abort_reason(&self) -> u8 {
-        match self {
-            Self::Pdu(error) => error.abort_reason(),
-            Self::UnexpectedPdu { .. } => abort_reason::UNEXPECTED_PDU,
-            Self::UnexpectedFragment { .. } => abort_reason::UNEXPECTED_PARAMETER,
-            _ => abort_reason::INVALID_PARAMETER,
         }
     }
 }
@@ -328,24 +139,6 @@ impl Association {
         }
     }
 
-    fn propose(&mut self, request: &AssociateRq) {
-        for context in &request.contexts {
-            let roles = request.user_info.roles.iter();
-            let roles = roles
-                .into_iter()
-                .find(|r| r.sop_class_uid == context.abstract_syntax);
-            self.proposed.push(AcceptedContext {
-                id: context.id,
-                abstract_syntax: context.abstract_syntax,
-                transfer_syntax: Uid::EMPTY,
-                scu_role: roles.is_none_or(|r| r.scu),
-                scp_role: roles.is_some_and(|r| r.scp),
-            });
-            self.proposed_syntaxes
-                .push(context.transfer_syntaxes.clone());
-        }
-    }
-
     /// The state (PS3.8 9.2.1), for logs and tests.
     pub const fn state(&self) -> State {
         self.state
@@ -374,59 +167,6 @@ impl Association {
     /// True when the transport connection should be closed as soon as the output is written.
     pub const fn is_closed(&self) -> bool {
         matches!(self.state, State::Sta1 | State::Sta13)
-    }
-
-    /// Accepts a request, naming our implementation. Ignored unless a request waits for its answer.
-    pub fn accept(&mut self, contexts: &[ContextReply]) {
-        self.accept_with(contexts, &UserInfo::ours());
-    }
-
-    /// Accepts a request with more user information. The maximum length and the roles in it are replaced by what the
-    /// limits and `contexts` say.
-    pub fn accept_with(&mut self, contexts: &[ContextReply], info: &UserInfo) {
-        let Some(fixed) = self
-            .fixed
-            .filter(|_| self.apply(Evt::AssociateAccept).is_some())
-        else {
-            return;
-        };
-        let mut info = info.clone();
-        info.max_pdu = Some(self.limits.pdu_bytes_max);
-        info.roles = granted_roles(contexts);
-        let reply = |c: &ContextReply| AcContext {
-            id: c.id,
-            result: c.result,
-            transfer_syntax: Some(c.transfer_syntax).filter(|uid| !uid.is_empty()),
-        };
-        let replies = contexts.iter().map(reply).collect();
-        AssociateAc::with_fixed(fixed, replies, info).encode(&mut self.output);
-        let accepted = contexts
-            .iter()
-            .filter(|c| c.result == ContextResult::Accepted);
-        self.contexts = accepted
-            .map(|c| {
-                let roles = c.roles.unwrap_or(Roles::DEFAULT);
-                AcceptedContext {
-                    id: c.id,
-                    abstract_syntax: c.abstract_syntax,
-                    transfer_syntax: c.transfer_syntax,
-                    scu_role: roles.scu,
-                    scp_role: roles.scp,
-                }
-            })
-            .collect();
-    }
-
-    /// Rejects a request. Ignored unless a request waits for its answer.
-    pub fn reject(&mut self, result: u8, source: u8, reason: u8) {
-        if self.apply(Evt::AssociateReject).is_some() {
-            Pdu::AssociateRj(Rejection {
-                result,
-                source,
-                reason,
-            })
-            .encode(&mut self.output);
-        }
     }
 
     /// Asks the peer to end the association. Ignored unless it stands.
@@ -525,23 +265,4 @@ impl Association {
             _ => self.artim = None,
         }
     }
-}
-
-/// One role selection item for each abstract syntax that asked.
-fn granted_roles(contexts: &[ContextReply]) -> Vec<RoleSelection> {
-    let mut granted: Vec<RoleSelection> = Vec::new();
-    for context in contexts {
-        let known = granted
-            .iter()
-            .any(|g| g.sop_class_uid == context.abstract_syntax);
-        if let (Some(roles), false) = (context.roles, known) {
-            let sop_class_uid = context.abstract_syntax;
-            granted.push(RoleSelection {
-                sop_class_uid,
-                scu: roles.scu,
-                scp: roles.scp,
-            });
-        }
-    }
-    granted
 }

@@ -8,13 +8,15 @@
 //! here.
 
 mod command_set;
+mod parse;
 mod request;
 mod response;
 
 pub use command_set::{CommandSet, CommandSetError};
+pub use parse::CommandError;
 pub use request::{
-    CCancelRq, CEchoRq, CFindRq, CGetRq, CMoveRq, CStoreRq, CommandError, CommandRequest,
-    NOperation, NServiceRq, Priority,
+    CCancelRq, CEchoRq, CFindRq, CGetRq, CMoveRq, CStoreRq, CommandRequest, NOperation, NServiceRq,
+    Priority,
 };
 pub use response::{CommandResponse, ERROR_COMMENT_CHARS_MAX, SubOperations};
 

@@ -6,6 +6,7 @@
 //! said by `PduError`, which also knows the A-ABORT reason of PS3.8 table 9-26.
 
 mod associate;
+mod items;
 mod user_info;
 
 pub(crate) use associate::Fixed;

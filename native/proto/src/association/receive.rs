@@ -8,18 +8,21 @@
 use std::ops::Range;
 use std::time::Instant;
 
-use super::{
-    Answer, Association, BUFFER_BYTES, BUFFER_BYTES_IDLE, Event, PeerError, PeerErrorKind,
-};
+use super::{Answer, Association, Event, PeerError, PeerErrorKind};
 use crate::dimse::CommandSet;
 use crate::pdu::{
-    AssociateAc, AssociateRq, ContextResult, MAX_PDU_WHEN_ABSENT, PDATA_BYTES_MIN,
     PDU_HEADER_BYTES, PDV_HEADER_BYTES, Pdu, PduError, PduHeader, PduType, PdvHeader, Rejection,
     abort_reason, abort_source,
 };
 use crate::state::{Action, Evt, State, step};
-use crate::uid::APPLICATION_CONTEXT;
 
+/// First receive buffer; a connection that says little costs no more.
+const BUFFER_BYTES_IDLE: usize = 8 * 1024;
+/// Receive buffer once a read has filled the small one while data flowed.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Unread bytes that are moved to the front rather than read behind.
+const MOVE_BYTES_MAX: usize = 1024;
 /// LIMIT: how far a P-DATA-TF may exceed what we advertised. Some writers count its header in, some
 /// do not.
 const PDU_BYTES_SLACK: u32 = PDU_HEADER_BYTES as u32;
@@ -64,6 +67,8 @@ pub(super) struct Receiver {
     message: Message,
     /// Fragments of the command set under way.
     command: Vec<u8>,
+    /// Data comes faster than the first buffer takes it.
+    flowing: bool,
 }
 
 /// One step of the reader, without borrows.
@@ -91,6 +96,7 @@ impl Receiver {
             reading: Reading::Header,
             message: Message::None,
             command: Vec::new(),
+            flowing: false,
         }
     }
 
@@ -103,49 +109,49 @@ impl Receiver {
         self.offset += n as u64;
     }
 
-    /// Moves unread bytes to the front and sees that the buffer has at least `bytes` bytes.
-    fn make_room(&mut self, bytes: usize) {
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
+    /// Where to read into: the rest of a buffer of at least `wanted` bytes.
+    fn read_space(&mut self, wanted: usize) -> &mut [u8] {
+        let unread = self.end - self.start;
+        let full = self.end == self.buffer.len();
+        if self.start > 0 && (unread <= MOVE_BYTES_MAX || full) {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.start = 0;
+            self.end = unread;
+        }
+        let crowded = if unread == self.buffer.len() {
+            2 * unread
+        } else {
+            0
+        };
+        let flowing = if self.flowing { BUFFER_BYTES } else { 0 };
+        let bytes = wanted.max(crowded).max(flowing);
         if self.buffer.len() < bytes {
             self.buffer.resize(bytes, 0);
         }
+        self.buffer.get_mut(self.end..).unwrap_or_default()
+    }
+
+    fn received(&mut self, n: usize, established: bool) {
+        self.end = (self.end + n).min(self.buffer.len());
+        self.flowing |= established && self.end == self.buffer.len();
     }
 }
 
 impl Association {
     /// Where to read into; never empty.
     pub fn read_space(&mut self) -> &mut [u8] {
-        let receiver = &mut self.receiver;
-        let wanted = match receiver.reading {
+        let wanted = match self.receiver.reading {
             Reading::Whole { length, .. } => length as usize,
-            // Worth a large buffer only where data flows.
-            Reading::Values { left } | Reading::Value { left, .. }
-                if left as usize > BUFFER_BYTES_IDLE =>
-            {
-                BUFFER_BYTES
-            }
             _ => 0,
         };
-        let full = receiver.end == receiver.buffer.len();
-        if receiver.start == receiver.end || full || receiver.buffer.len() < wanted {
-            let unread = receiver.end - receiver.start;
-            let grown = if unread == receiver.buffer.len() {
-                2 * unread
-            } else {
-                0
-            };
-            receiver.make_room(wanted.max(grown));
-        }
-        receiver.buffer.get_mut(receiver.end..).unwrap_or_default()
+        self.receiver.read_space(wanted)
     }
 
     /// The first `n` bytes of `read_space` were filled.
     pub fn received(&mut self, n: usize, now: Instant) {
         self.activity(now);
-        let receiver = &mut self.receiver;
-        receiver.end = (receiver.end + n).min(receiver.buffer.len());
+        let established = self.state >= State::Sta6 && self.state < State::Sta13;
+        self.receiver.received(n, established);
     }
 
     /// The next event; `None` means read more.
@@ -259,22 +265,25 @@ impl Association {
         let Some(pdv) = PdvHeader::decode(self.receiver.unread(), left)? else {
             return Ok(Step::Wait);
         };
-        let context_id = pdv.context_id;
-        if self.context(context_id).is_none() {
+        let (context_id, command) = (pdv.context_id, pdv.command);
+        let expected = match self.receiver.message {
+            Message::None => command,
+            Message::Command { context_id: open } => command && open == context_id,
+            Message::DataSet { context_id: open } => !command && open == context_id,
+        };
+        let begins = self.receiver.message == Message::None;
+        if (begins || !expected) && self.context(context_id).is_none() {
             return Err(PeerErrorKind::UnknownContext(context_id));
         }
+        if !expected {
+            return Err(PeerErrorKind::UnexpectedFragment {
+                context_id,
+                command,
+            });
+        }
         let receiver = &mut self.receiver;
-        let command = pdv.command;
-        match receiver.message {
-            Message::None if command => receiver.message = Message::Command { context_id },
-            Message::Command { context_id: open } if command && open == context_id => {}
-            Message::DataSet { context_id: open } if !command && open == context_id => {}
-            _ => {
-                return Err(PeerErrorKind::UnexpectedFragment {
-                    context_id,
-                    command,
-                });
-            }
+        if begins {
+            receiver.message = Message::Command { context_id };
         }
         let limit = self.limits.command_bytes_max;
         let bytes = receiver.command.len() as u64 + u64::from(pdv.payload);
@@ -365,8 +374,14 @@ impl Association {
         self.receiver.consume(length);
         self.receiver.reading = Reading::Header;
         match pdu {
-            Pdu::AssociateRq(rq) => self.take_request(rq),
-            Pdu::AssociateAc(ac) => self.take_acceptance(&ac),
+            Pdu::AssociateRq(rq) => {
+                self.take_request(&rq)?;
+                Ok(Step::Event(Event::AssociateRequested(rq)))
+            }
+            Pdu::AssociateAc(ac) => {
+                self.take_acceptance(&ac)?;
+                Ok(Step::Event(Event::Associated))
+            }
             Pdu::AssociateRj(rejection) => {
                 self.apply(Evt::AssociateRjPdu);
                 let Rejection {
@@ -391,66 +406,6 @@ impl Association {
             }
             Pdu::PData(_) => Ok(Step::Continue),
         }
-    }
-
-    /// AE-6: what the upper layer itself must reject is rejected here, the rest is the caller's to
-    /// judge.
-    fn take_request(&mut self, rq: Box<AssociateRq>) -> Result<Step, PeerErrorKind> {
-        self.peer.called_ae = rq.called_ae;
-        self.peer.calling_ae = rq.calling_ae;
-        self.peer.implementation_class_uid = rq.user_info.implementation_class_uid;
-        self.peer
-            .implementation_version
-            .clone_from(&rq.user_info.implementation_version);
-        if rq.protocol_version & 1 == 0 {
-            return Err(PeerErrorKind::ProtocolVersion(rq.protocol_version));
-        }
-        if rq.application_context != APPLICATION_CONTEXT {
-            return Err(PeerErrorKind::ApplicationContext);
-        }
-        let (count, limit) = (rq.contexts.len(), self.limits.contexts_max);
-        if count > usize::from(limit) {
-            return Err(PeerErrorKind::TooManyContexts { count, limit });
-        }
-        self.peer.max_pdu = max_pdu(rq.user_info.max_pdu)?;
-        self.fixed = Some(rq.fixed);
-        self.apply(Evt::AssociateRqPdu);
-        Ok(Step::Event(Event::AssociateRequested(rq)))
-    }
-
-    fn take_acceptance(&mut self, ac: &AssociateAc) -> Result<Step, PeerErrorKind> {
-        self.peer.implementation_class_uid = ac.user_info.implementation_class_uid;
-        self.peer
-            .implementation_version
-            .clone_from(&ac.user_info.implementation_version);
-        self.peer.max_pdu = max_pdu(ac.user_info.max_pdu)?;
-        for reply in ac
-            .contexts
-            .iter()
-            .filter(|c| c.result == ContextResult::Accepted)
-        {
-            let mut proposed = self.proposed.iter().zip(&self.proposed_syntaxes);
-            let Some((context, syntaxes)) = proposed.find(|(c, _)| c.id == reply.id) else {
-                return Err(PeerErrorKind::UnknownContext(reply.id));
-            };
-            // A syntax that was not proposed cannot be used; the context counts as refused.
-            let Some(syntax) = reply.transfer_syntax.filter(|s| syntaxes.contains(s)) else {
-                continue;
-            };
-            let mut context = context.clone();
-            context.transfer_syntax = syntax;
-            let roles = ac.user_info.roles.iter();
-            let granted = roles
-                .into_iter()
-                .find(|r| r.sop_class_uid == context.abstract_syntax);
-            // PS3.7 D.3.3.4: without an answer the default roles hold; an answer cannot grant more
-            // than was asked.
-            context.scu_role = granted.is_none_or(|r| r.scu && context.scu_role);
-            context.scp_role = granted.is_some_and(|r| r.scp && context.scp_role);
-            self.contexts.push(context);
-        }
-        self.apply(Evt::AssociateAcPdu);
-        Ok(Step::Event(Event::Associated))
     }
 
     fn take_release_confirmation(&mut self) -> Step {
@@ -515,13 +470,5 @@ const fn event_of(pdu_type: PduType) -> Evt {
         PduType::ReleaseRq => Evt::ReleaseRqPdu,
         PduType::ReleaseRp => Evt::ReleaseRpPdu,
         PduType::Abort => Evt::AbortPdu,
-    }
-}
-
-/// The peer's maximum length, if it leaves room for data.
-fn max_pdu(sent: Option<u32>) -> Result<u32, PeerErrorKind> {
-    match sent.unwrap_or(MAX_PDU_WHEN_ABSENT) {
-        max @ 1..PDATA_BYTES_MIN => Err(PeerErrorKind::MaxPdu(max)),
-        max => Ok(max),
     }
 }

@@ -5,7 +5,7 @@
 //! service's decision.
 
 use super::command_set::Writer;
-use super::request::tags;
+use super::parse::tags;
 use super::{CommandRequest, CommandSet, DATA_SET_FOLLOWS, NO_DATA_SET, command_field, element};
 use crate::status::Status;
 use crate::tag::Tag;

@@ -7,7 +7,7 @@
 //! PDU too: the sender's next bytes could not be trusted.
 
 use super::PduError;
-use super::associate::{Items, expect_uid, once, put_item, put_uid_item, read_uid};
+use super::items::{Items, expect_uid, once, put_item, put_uid_item, read_uid};
 use crate::uid::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Uid};
 
 /// Largest PDU assumed for a peer that sends no maximum length sub-item; the oldest common default.
