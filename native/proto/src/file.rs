@@ -151,7 +151,7 @@ pub fn probe(first_bytes: &[u8]) -> Result<Option<FileLayout>, FileError> {
             probe_meta(first_bytes, 0, FileForm::MetaOnly)
         }
         [2, 0, ..] => probe_meta(first_bytes, 0, FileForm::Headerless),
-        [4..=0x10, 0, ..] => Ok(Some(bare(0, little_endian(first), Dataset::new()))),
+        [4..=0x10, 0, ..] => Ok(Some(bare(0, little_endian(*first), Dataset::new()))),
         [0, 4..=0x10, _, _, b4, b5, ..] if Vr::from_bytes([*b4, *b5]).is_some() => Ok(Some(bare(
             0,
             TransferSyntax::ExplicitBigEndian,
@@ -164,8 +164,8 @@ pub fn probe(first_bytes: &[u8]) -> Result<Option<FileLayout>, FileError> {
 }
 
 /// Explicit or implicit, as the first element looks.
-fn little_endian(first: &[u8; 8]) -> TransferSyntax {
-    let [_, _, _, _, b4, b5, ..] = *first;
+fn little_endian(first: [u8; 8]) -> TransferSyntax {
+    let [_, _, _, _, b4, b5, ..] = first;
     match Vr::from_bytes([b4, b5]) {
         Some(_) => TransferSyntax::ExplicitLittleEndian,
         None => TransferSyntax::ImplicitLittleEndian,
@@ -216,7 +216,7 @@ fn probe_meta(
         let Some(first) = bytes.get(length..).and_then(<[u8]>::first_chunk::<8>) else {
             return Ok(None);
         };
-        let seen = little_endian(first);
+        let seen = little_endian(*first);
         let syntax = named.filter(|named| named.is_explicit() == seen.is_explicit());
         return Ok(Some(bare(offset + length, syntax.unwrap_or(seen), meta)));
     }
