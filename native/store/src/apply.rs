@@ -1,0 +1,562 @@
+//! Storing one object in the index: links, rows, lookups, counts, file name, header, change, pending entry
+//! and queued work, all in the caller's transaction.
+//!
+//! Every reason to refuse is found before the first write, so that a refused change leaves the others of
+//! its batch alone. The parent link of an existing image, series or study is compared exactly: patients
+//! `SC1` and `sc1` are two. Values follow Conquest's rule: the last object wins, but what an object does
+//! not say stays.
+
+use crate::changes::ChangeKind;
+use crate::extract::{RowValues, Warning, printable};
+use crate::heads::{FileFacts, ImageHead, ImageRow, ParentHead, put_image};
+use crate::index::WriteTxn;
+use crate::index_error::IndexError;
+use crate::parents::{Parent, SeriesPath};
+use crate::pending::{PendingId, PendingKind};
+use crate::row::merge;
+use crate::schema::{ImageKey, Level, kid_key, text_key, uid_key};
+use crate::update::{UpdateRule, inconsistencies};
+
+/// What is known about the object's bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct BlobFacts<'a> {
+    /// MAG device the file goes to.
+    pub device: u16,
+    /// Path below the device that `FileNameSyntax` gives, separated by `/`.
+    pub file_candidate: &'a str,
+    /// Whether something stands there already.
+    pub candidate_taken_on_disk: bool,
+    /// `RenameOnRewrite`: a re-store takes the new name instead of keeping the old one.
+    pub rename_on_rewrite: bool,
+    /// `IgnoreRewrite`: a re-store is acknowledged and dropped.
+    pub ignore_rewrite: bool,
+    /// Transfer syntax of the data set in the file.
+    pub transfer_syntax: &'a str,
+    /// Size of the whole file.
+    pub file_bytes: u64,
+    /// Where the data set begins in the file.
+    pub dataset_offset: u32,
+    /// BLAKE3 of the data set.
+    pub hash: [u8; 32],
+    /// Pixel data and frame offsets, opaque to the index.
+    pub pixel: &'a [u8],
+}
+
+/// One object to store.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreChange<'a> {
+    /// Values of its rows.
+    pub rows: &'a RowValues,
+    /// Its bytes.
+    pub blob: BlobFacts<'a>,
+    /// Header for the header store, as `headers::compress` makes it.
+    pub header: &'a [u8],
+    /// How its file comes to stand under its final name.
+    pub pending: PendingKind<'a>,
+    /// AE title of the sender, for the change log.
+    pub calling_ae: &'a str,
+    /// AE title the sender called.
+    pub called_ae: &'a str,
+    /// Payloads to queue in the same transaction.
+    pub jobs: &'a [&'a [u8]],
+    /// Unix time in seconds.
+    pub now: u32,
+}
+
+/// What became of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new image.
+    New,
+    /// The image was known; its row and file are replaced.
+    Rewritten,
+    /// The image was known and `IgnoreRewrite` is set: nothing changed, the bytes are to be dropped.
+    Ignored,
+}
+
+/// A file that a re-store under another name leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplacedFile {
+    /// Device.
+    pub device: u16,
+    /// Path below the device.
+    pub file: String,
+}
+
+/// The answer to a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// To settle or revoke; none when the store was ignored.
+    pub pending: Option<PendingId>,
+    /// Where the image row is.
+    pub image: ImageKey,
+    /// Device the file belongs to.
+    pub device: u16,
+    /// Its final path, unique on that device.
+    pub file: String,
+    /// An earlier store, not yet settled, whose file has the same path: its file must stand there before
+    /// this one is put in its place, or the older bytes would win.
+    pub follows: Option<PendingId>,
+    /// The old file of a re-store under another name. It goes when this store is settled (as an orphan);
+    /// whoever removes it earlier calls `WriteTxn::file_removed`.
+    pub replaced: Option<ReplacedFile>,
+    /// What happened.
+    pub outcome: Outcome,
+    /// What the log should hear besides `RowValues::warnings`.
+    pub warnings: Vec<Warning>,
+}
+
+/// Why a store was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreRefusal {
+    /// The object would move an existing row to another parent. Nothing was changed.
+    #[error(
+        "refused to enter inconsistent link {link} at {level:?} level: {key}, old {old}, refused {new}"
+    )]
+    Link {
+        /// Level of the row that exists.
+        level: Level,
+        /// Element that would change.
+        link: pyserver_proto::tag::Tag,
+        /// Identifier of the row.
+        key: String,
+        /// Its parent.
+        old: String,
+        /// The parent the object names.
+        new: String,
+    },
+    /// The index failed; the whole transaction is to be dropped.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+/// Numbers of the rows an object belongs to, as far as they exist.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    patient: Option<u32>,
+    study: Option<u32>,
+    series: Option<u32>,
+    image: Option<ImageKey>,
+}
+
+impl WriteTxn<'_> {
+    /// Applies one store. After `StoreRefusal::Link` the transaction goes on as if nothing had been asked;
+    /// after `StoreRefusal::Index` it can only be dropped.
+    pub fn store(&mut self, change: &StoreChange<'_>) -> Result<Stored, StoreRefusal> {
+        if self.broken {
+            return Err(IndexError::Corrupt("a change failed half-way").into());
+        }
+        let place = self.place(change.rows)?;
+        if let Some(image) = place.image
+            && change.blob.ignore_rewrite
+        {
+            return Ok(self.ignored(image)?);
+        }
+        let applied = self.apply(change, place);
+        self.broken = applied.is_err();
+        Ok(applied?)
+    }
+
+    /// Finds the rows the object belongs to and refuses links that disagree. Writes nothing.
+    fn place(&mut self, rows: &RowValues) -> Result<Place, StoreRefusal> {
+        let image = self.live_image(&rows.sop_instance)?;
+        if let Some(path) = self.state.parents.paths.get(&rows.series_uid) {
+            let same_image = image.is_none_or(|image| image.series == path.series);
+            if same_image && path.study_uid == rows.study_uid && path.patient_id == rows.patient_id
+            {
+                return Ok(Place {
+                    patient: (path.patient != 0).then_some(path.patient),
+                    study: Some(path.study),
+                    series: Some(path.series),
+                    image,
+                });
+            }
+        }
+        let place = Place {
+            patient: self.live_row(Level::Patient, &rows.patient_id)?,
+            study: self.live_row(Level::Study, &rows.study_uid)?,
+            series: self.live_row(Level::Series, &rows.series_uid)?,
+            image,
+        };
+        self.check_links(rows, place)?;
+        Ok(place)
+    }
+
+    /// Compares the parents of existing rows with those the object names.
+    fn check_links(&mut self, rows: &RowValues, place: Place) -> Result<(), StoreRefusal> {
+        use pyserver_proto::tag::Tag;
+        if let Some(image) = place.image
+            && place.series != Some(image.series)
+        {
+            let old = self.key_text(Level::Series, image.series)?;
+            let (key, new) = (&rows.sop_instance, &rows.series_uid);
+            return Err(link(Level::Image, Tag::SERIES_INSTANCE_UID, key, old, new));
+        }
+        if let Some(series) = place.series {
+            let study = self.head(Level::Series, series)?.parent;
+            if place.study != Some(study) {
+                let old = self.key_text(Level::Study, study)?;
+                let (key, new) = (&rows.series_uid, &rows.study_uid);
+                return Err(link(Level::Series, Tag::STUDY_INSTANCE_UID, key, old, new));
+            }
+        }
+        if let Some(study) = place.study {
+            let patient = self.head(Level::Study, study)?.parent;
+            // An object without a patient ID (where that is allowed) joins the study's patient, and one
+            // with an ID gives it to a study that has none.
+            let free = patient == 0 || rows.patient_id.is_empty();
+            if !free && place.patient != Some(patient) {
+                let old = self.key_text(Level::Patient, patient)?;
+                let (key, new) = (&rows.study_uid, &rows.patient_id);
+                return Err(link(Level::Study, Tag::PATIENT_ID, key, old, new));
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer to a re-store that is to be dropped.
+    fn ignored(&mut self, image: ImageKey) -> Result<Stored, IndexError> {
+        let row = self.index.tables.images.get(&self.txn, &image.encode())?;
+        let row = ImageRow::split(row.ok_or(IndexError::Corrupt("image row"))?)?;
+        let facts = row.facts()?;
+        Ok(Stored {
+            pending: None,
+            image,
+            device: facts.device,
+            file: facts.file.to_owned(),
+            follows: None,
+            replaced: None,
+            outcome: Outcome::Ignored,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// Writes everything. Any error leaves the transaction broken.
+    fn apply(&mut self, change: &StoreChange<'_>, place: Place) -> Result<Stored, IndexError> {
+        let mut warnings = Vec::new();
+        let path = self.enter_parents(change, place, &mut warnings)?;
+        let image = place.image.unwrap_or_else(|| {
+            self.counters.image += 1;
+            ImageKey {
+                series: path.series,
+                image: self.counters.image,
+            }
+        });
+        let old_row = match place.image {
+            Some(image) => {
+                let row = self.index.tables.images.get(&self.txn, &image.encode())?;
+                Some(row.ok_or(IndexError::Corrupt("image row"))?.to_vec())
+            }
+            None => None,
+        };
+        let name = self.choose_file(image, old_row.as_deref(), &change.blob)?;
+        self.counters.pending += 1;
+        let pending = PendingId(self.counters.pending);
+        let facts = FileFacts {
+            device: change.blob.device,
+            dataset_offset: change.blob.dataset_offset,
+            file_bytes: change.blob.file_bytes,
+            hash: change.blob.hash,
+            transfer_syntax: change.blob.transfer_syntax,
+            file: &name.file,
+            pixel: change.blob.pixel,
+        };
+        self.put_pending(
+            pending,
+            image,
+            change,
+            &facts,
+            old_row.as_deref(),
+            name.replaced.as_ref(),
+        )?;
+        let added = self.put_image_row(image, change, pending, &facts, old_row.as_deref())?;
+        self.count(&path, place.image.is_none(), added);
+        let kind = if old_row.is_some() {
+            ChangeKind::Rewritten
+        } else {
+            ChangeKind::New
+        };
+        self.put_change(kind, image, change)?;
+        self.put_jobs(change.jobs)?;
+        Ok(Stored {
+            pending: Some(pending),
+            image,
+            device: facts.device,
+            follows: name.follows,
+            replaced: name.replaced,
+            outcome: if old_row.is_some() {
+                Outcome::Rewritten
+            } else {
+                Outcome::New
+            },
+            warnings,
+            file: name.file,
+        })
+    }
+
+    /// Writes image row, lookup and header; answers by how much the bytes of files below have changed.
+    fn put_image_row(
+        &mut self,
+        image: ImageKey,
+        change: &StoreChange<'_>,
+        pending: PendingId,
+        facts: &FileFacts<'_>,
+        old_row: Option<&[u8]>,
+    ) -> Result<i64, IndexError> {
+        let head = ImageHead {
+            layout: self.index.layout_number,
+            accessed: change.now,
+            pending: pending.0,
+        };
+        let values = change.rows.level(Level::Image);
+        let mut row = Vec::with_capacity(512);
+        let mut added = facts.file_bytes as i64;
+        if let Some(old) = old_row {
+            let old = ImageRow::split(old)?;
+            added -= old.facts()?.file_bytes as i64;
+            let mut columns = Vec::with_capacity(256);
+            let rule = UpdateRule::new(self.index.layout(), Level::Image, change.rows);
+            merge(
+                old.columns,
+                values,
+                &mut |p, was, is| rule.choose(p, was, is),
+                &mut columns,
+            );
+            put_image(&mut row, head, &columns, facts);
+        } else {
+            put_image(&mut row, head, values, facts);
+            let key = uid_key(&change.rows.sop_instance);
+            let lookup = self.index.tables.sop_uids;
+            lookup.put(&mut self.txn, key.as_bytes(), &image.encode())?;
+        }
+        let tables = self.index.tables;
+        tables.images.put(&mut self.txn, &image.encode(), &row)?;
+        tables
+            .headers
+            .put(&mut self.txn, &image.image.to_be_bytes(), change.header)?;
+        Ok(added)
+    }
+
+    /// Adjusts counts and bytes of the three parents and the totals.
+    fn count(&mut self, path: &SeriesPath, new: bool, added: i64) {
+        let rows = [
+            (Level::Series, path.series),
+            (Level::Study, path.study),
+            (Level::Patient, path.patient),
+        ];
+        for (level, number) in rows {
+            if let Some(row) = self.state.parents.change(level, number) {
+                row.head.instances += u32::from(new);
+                row.head.bytes = row.head.bytes.saturating_add_signed(added);
+            }
+        }
+        let [.., images] = &mut self.counters.alive;
+        *images += u64::from(new);
+        self.counters.file_bytes = self.counters.file_bytes.saturating_add_signed(added);
+    }
+
+    /// Makes sure that patient, study and series rows exist and hold what the object says.
+    fn enter_parents(
+        &mut self,
+        change: &StoreChange<'_>,
+        place: Place,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<SeriesPath, IndexError> {
+        let rows = change.rows;
+        let patient = self.enter_patient(change, place, warnings)?;
+        let study = match place.study {
+            Some(study) => {
+                self.update(Level::Study, study, change, warnings)?;
+                self.adopt(patient, study)?;
+                study
+            }
+            None => self.new_study(change, patient)?,
+        };
+        let series = match place.series {
+            Some(series) => {
+                self.update(Level::Series, series, change, warnings)?;
+                series
+            }
+            None => self.new_series(change, patient, study)?,
+        };
+        let paths = &mut self.state.parents.paths;
+        let known = paths.get(&rows.series_uid);
+        if let Some(path) = known.filter(|path| path.patient_id == rows.patient_id) {
+            return Ok(path.clone());
+        }
+        let path = SeriesPath {
+            series,
+            study,
+            patient,
+            study_uid: rows.study_uid.clone(),
+            patient_id: rows.patient_id.clone(),
+        };
+        paths.insert(rows.series_uid.clone(), path.clone());
+        Ok(path)
+    }
+
+    /// The patient's number, 0 when there is none.
+    fn enter_patient(
+        &mut self,
+        change: &StoreChange<'_>,
+        place: Place,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<u32, IndexError> {
+        let owner = match place.study {
+            Some(study) => self.head(Level::Study, study)?.parent,
+            None => 0,
+        };
+        let existing = place.patient.or((owner != 0).then_some(owner));
+        if let Some(patient) = existing {
+            self.update(Level::Patient, patient, change, warnings)?;
+            return Ok(patient);
+        }
+        if change.rows.patient_id.is_empty() {
+            return Ok(0);
+        }
+        self.counters.patient += 1;
+        let number = self.counters.patient;
+        let key = text_key(&change.rows.patient_id);
+        let lookup = self.index.tables.patient_ids;
+        lookup.put(&mut self.txn, &key, &number.to_be_bytes())?;
+        self.new_parent(Level::Patient, number, 0, change)?;
+        Ok(number)
+    }
+
+    fn new_study(&mut self, change: &StoreChange<'_>, patient: u32) -> Result<u32, IndexError> {
+        self.counters.study += 1;
+        let number = self.counters.study;
+        let key = uid_key(&change.rows.study_uid);
+        let tables = self.index.tables;
+        tables
+            .study_uids
+            .put(&mut self.txn, key.as_bytes(), &number.to_be_bytes())?;
+        if patient != 0 {
+            let key = kid_key(patient, number);
+            tables.patient_kids.put(&mut self.txn, &key, &[])?;
+            if let Some(row) = self.state.parents.change(Level::Patient, patient) {
+                row.head.studies += 1;
+            }
+        }
+        self.new_parent(Level::Study, number, patient, change)?;
+        Ok(number)
+    }
+
+    fn new_series(
+        &mut self,
+        change: &StoreChange<'_>,
+        patient: u32,
+        study: u32,
+    ) -> Result<u32, IndexError> {
+        self.counters.series += 1;
+        let number = self.counters.series;
+        let key = uid_key(&change.rows.series_uid);
+        let tables = self.index.tables;
+        tables
+            .series_uids
+            .put(&mut self.txn, key.as_bytes(), &number.to_be_bytes())?;
+        let key = kid_key(study, number);
+        tables.study_kids.put(&mut self.txn, &key, &[])?;
+        for (level, parent) in [(Level::Study, study), (Level::Patient, patient)] {
+            if let Some(row) = self.state.parents.change(level, parent) {
+                row.head.series += 1;
+            }
+        }
+        self.new_parent(Level::Series, number, study, change)?;
+        Ok(number)
+    }
+
+    /// Puts a new parent row into memory and its texts into the search table.
+    fn new_parent(
+        &mut self,
+        level: Level,
+        number: u32,
+        parent: u32,
+        change: &StoreChange<'_>,
+    ) -> Result<(), IndexError> {
+        let values = change.rows.level(level);
+        let head = ParentHead {
+            layout: self.index.layout_number,
+            accessed: change.now,
+            parent,
+            ..ParentHead::default()
+        };
+        let row = Parent::new(head, values.to_vec());
+        self.state.parents.insert(level, number, row);
+        self.state.parents.change(level, number);
+        if let Some(alive) = self.counters.alive.get_mut(level.index()) {
+            *alive += 1;
+        }
+        self.enter_search(level, number, change.rows)
+    }
+
+    /// Merges what the object says into an existing parent row.
+    fn update(
+        &mut self,
+        level: Level,
+        number: u32,
+        change: &StoreChange<'_>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(), IndexError> {
+        let values = change.rows.level(level);
+        self.parent(level, number)?
+            .ok_or(IndexError::Corrupt("parent row"))?;
+        let Some(row) = self.state.parents.change(level, number) else {
+            return Ok(());
+        };
+        row.head.accessed = change.now;
+        if row.seen == values {
+            return Ok(());
+        }
+        let layout = self.index.layout();
+        let rule = UpdateRule::new(layout, level, change.rows);
+        let old = rule.recoded(&row.columns);
+        let mut columns = Vec::with_capacity(old.len() + 64);
+        let choose = &mut |p: usize, was: &[u8], is: &[u8]| rule.choose(p, was, is);
+        if merge(&old, values, choose, &mut columns) {
+            inconsistencies(layout, level, &old, &columns, warnings);
+            let before = std::mem::replace(&mut row.columns, columns.clone());
+            self.move_search(level, number, &before, &columns)?;
+        } else {
+            row.seen = values.to_vec();
+        }
+        Ok(())
+    }
+
+    /// Gives a study that had no patient the one that a later object names.
+    fn adopt(&mut self, patient: u32, study: u32) -> Result<(), IndexError> {
+        let head = self.head(Level::Study, study)?;
+        if head.parent != 0 || patient == 0 {
+            return Ok(());
+        }
+        let kids = self.index.tables.patient_kids;
+        kids.put(&mut self.txn, &kid_key(patient, study), &[])?;
+        if let Some(row) = self.state.parents.change(Level::Study, study) {
+            row.head.parent = patient;
+        }
+        if let Some(row) = self.state.parents.change(Level::Patient, patient) {
+            row.head.studies += 1;
+            row.head.series += head.series;
+            row.head.instances += head.instances;
+            row.head.bytes += head.bytes;
+        }
+        self.state.parents.paths.clear();
+        Ok(())
+    }
+}
+
+fn link(
+    level: Level,
+    link: pyserver_proto::tag::Tag,
+    key: &[u8],
+    old: String,
+    new: &[u8],
+) -> StoreRefusal {
+    StoreRefusal::Link {
+        level,
+        link,
+        key: printable(key),
+        old,
+        new: printable(new),
+    }
+}

@@ -1,0 +1,160 @@
+//! The change log, numbered without end, and the queue of work that must survive a crash.
+//!
+//! Records are written in the transaction of the change they tell of, so a reader that follows the numbers
+//! misses nothing and sees nothing that did not happen.
+
+use crate::apply::StoreChange;
+use crate::bytes::{Reader, put_var_bytes};
+use crate::index::{ReadTxn, WriteTxn};
+use crate::index_error::IndexError;
+use crate::lmdb::from_key;
+use crate::schema::{ImageKey, Level};
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ChangeKind {
+    /// An image is new.
+    New = 1,
+    /// An image was stored again.
+    Rewritten = 2,
+    /// A row and all below it were deleted.
+    Deleted = 3,
+    /// A store was taken back.
+    Revoked = 4,
+}
+
+/// One record of the change log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its number; later changes have larger ones.
+    pub number: u64,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// Level of the row.
+    pub level: Level,
+    /// Unix time, 0 when unknown.
+    pub time: u32,
+    /// The image, for changes of images.
+    pub image: ImageKey,
+    /// Identifier of the row: SOP instance, series or study UID or patient ID.
+    pub key: Vec<u8>,
+    /// AE title of the sender.
+    pub calling_ae: String,
+    /// AE title it called.
+    pub called_ae: String,
+}
+
+impl Change {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        out.extend_from_slice(&[self.kind as u8, self.level as u8]);
+        out.extend_from_slice(&self.time.to_be_bytes());
+        out.extend_from_slice(&self.image.encode());
+        put_var_bytes(&mut out, &self.key);
+        put_var_bytes(&mut out, self.calling_ae.as_bytes());
+        put_var_bytes(&mut out, self.called_ae.as_bytes());
+        out
+    }
+
+    fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
+        let mut r = Reader::new(value);
+        Some(Self {
+            number: Reader::new(key).u64()?,
+            kind: match r.u8()? {
+                1 => ChangeKind::New,
+                2 => ChangeKind::Rewritten,
+                3 => ChangeKind::Deleted,
+                4 => ChangeKind::Revoked,
+                _ => return None,
+            },
+            level: Level::from_index(usize::from(r.u8()?))?,
+            time: r.u32()?,
+            image: ImageKey {
+                series: r.u32()?,
+                image: r.u64()?,
+            },
+            key: r.var_bytes()?.to_vec(),
+            calling_ae: r.var_str()?.to_owned(),
+            called_ae: r.var_str()?.to_owned(),
+        })
+    }
+}
+
+impl ReadTxn<'_> {
+    /// Changes with numbers above `after`, at most `limit`.
+    pub fn changes(&self, after: u64, limit: usize) -> Result<Vec<Change>, IndexError> {
+        let from = after.saturating_add(1).to_be_bytes();
+        let table = self.index.tables.changes;
+        let records = table.range(&self.txn, &from_key(&from))?.take(limit);
+        records
+            .map(|item| {
+                let (key, value) = item?;
+                Change::decode(key, value).ok_or(IndexError::Corrupt("change record"))
+            })
+            .collect()
+    }
+
+    /// Queued jobs with numbers above `after`, at most `limit`: number and payload.
+    pub fn jobs(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, IndexError> {
+        let from = after.saturating_add(1).to_be_bytes();
+        let table = self.index.tables.queue;
+        let records = table.range(&self.txn, &from_key(&from))?.take(limit);
+        records
+            .map(|item| {
+                let (key, value) = item?;
+                let number = Reader::new(key)
+                    .u64()
+                    .ok_or(IndexError::Corrupt("job key"))?;
+                Ok((number, value.to_vec()))
+            })
+            .collect()
+    }
+}
+
+impl WriteTxn<'_> {
+    /// Writes the record of a store.
+    pub(crate) fn put_change(
+        &mut self,
+        kind: ChangeKind,
+        image: ImageKey,
+        change: &StoreChange<'_>,
+    ) -> Result<(), IndexError> {
+        self.log(&Change {
+            number: 0,
+            kind,
+            level: Level::Image,
+            time: change.now,
+            image,
+            key: change.rows.sop_instance.clone(),
+            calling_ae: change.calling_ae.to_owned(),
+            called_ae: change.called_ae.to_owned(),
+        })
+    }
+
+    /// Writes a record under the next number.
+    pub(crate) fn log(&mut self, change: &Change) -> Result<(), IndexError> {
+        self.counters.change += 1;
+        let key = self.counters.change.to_be_bytes();
+        let table = self.index.tables.changes;
+        table.put(&mut self.txn, &key, &change.encode())?;
+        Ok(())
+    }
+
+    /// Queues payloads.
+    pub(crate) fn put_jobs(&mut self, jobs: &[&[u8]]) -> Result<(), IndexError> {
+        for job in jobs {
+            self.counters.job += 1;
+            let key = self.counters.job.to_be_bytes();
+            self.index.tables.queue.put(&mut self.txn, &key, job)?;
+        }
+        Ok(())
+    }
+
+    /// A queued job is done with.
+    pub fn job_done(&mut self, number: u64) -> Result<(), IndexError> {
+        let table = self.index.tables.queue;
+        table.delete(&mut self.txn, &number.to_be_bytes())?;
+        Ok(())
+    }
+}

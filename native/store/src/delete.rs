@@ -1,0 +1,552 @@
+//! Deleting: hide at once, free in the background.
+//!
+//! `delete` removes one row, its lookup and search entries, adjusts its ancestors and leaves a tomb: what is
+//! below is dead because its ancestor is gone, whatever its number. `reap` frees the dead in small portions
+//! and names the files to unlink; a file's name stays reserved until `file_removed` says it is gone. Parents
+//! left without images go too.
+
+use pyserver_proto::tag::Tag;
+
+use crate::apply::ReplacedFile;
+use crate::bytes::Reader;
+use crate::changes::{Change, ChangeKind};
+use crate::heads::{ImageRow, ParentHead};
+use crate::index::{ReadTxn, WriteTxn};
+use crate::index_error::IndexError;
+use crate::lmdb::Table;
+use crate::lookup::{entry, image_entry, key_of};
+use crate::parents::parent_table;
+use crate::row::{ColumnIter, column, put_column};
+use crate::schema::{ImageKey, Level, file_key, kid_key, kid_of, text_key, tomb_key, uid_key};
+
+/// What to delete: one row by its exact identifier, with everything below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteTarget<'a> {
+    /// Level of the row.
+    pub level: Level,
+    /// Patient ID or study, series or SOP instance UID.
+    pub id: &'a [u8],
+}
+
+/// What a delete has hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeleteSummary {
+    /// Rows per level, parents left empty included.
+    pub rows: [u64; 4],
+    /// Bytes of the files.
+    pub bytes: u64,
+}
+
+impl DeleteSummary {
+    fn add(&mut self, level: Level, count: u64) {
+        if let Some(rows) = self.rows.get_mut(level.index()) {
+            *rows += count;
+        }
+    }
+}
+
+/// One portion of freeing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reaped {
+    /// Files to unlink once the transaction is committed; then `file_removed`. Also in `orphans`.
+    pub files: Vec<ReplacedFile>,
+    /// Whether the next portion has something to do.
+    pub more: bool,
+    /// Tombs that wait for a store to be settled.
+    pub blocked: usize,
+}
+
+impl ReadTxn<'_> {
+    /// Files that wait to be unlinked, at most `limit`.
+    pub fn orphans(&self, limit: usize) -> Result<Vec<ReplacedFile>, IndexError> {
+        let table = self.index.tables.orphans;
+        let mut files = Vec::new();
+        for item in table.iter(&self.txn)?.take(limit) {
+            let (key, path) = item?;
+            let device = Reader::new(key).u16();
+            let file = std::str::from_utf8(path).ok().map(str::to_owned);
+            let (Some(device), Some(file)) = (device, file) else {
+                return Err(IndexError::Corrupt("orphan"));
+            };
+            files.push(ReplacedFile { device, file });
+        }
+        Ok(files)
+    }
+}
+
+impl WriteTxn<'_> {
+    /// Hides a row and everything below it. An unknown identifier changes nothing.
+    pub fn delete(
+        &mut self,
+        target: DeleteTarget<'_>,
+        now: u32,
+    ) -> Result<DeleteSummary, IndexError> {
+        self.flush_parents()?;
+        self.state.parents.clear();
+        let mut summary = DeleteSummary::default();
+        let image = match target.level {
+            Level::Image => match self.live_image(target.id)? {
+                None => return Ok(summary),
+                Some(image) => {
+                    self.hide_image(image, &mut summary)?;
+                    image
+                }
+            },
+            level => match self.live_row(level, target.id)? {
+                None => return Ok(summary),
+                Some(number) => {
+                    self.hide_row(level, number, &mut summary)?;
+                    ImageKey::default()
+                }
+            },
+        };
+        self.log(&Change {
+            number: 0,
+            kind: ChangeKind::Deleted,
+            level: target.level,
+            time: now,
+            image,
+            key: target.id.to_vec(),
+            calling_ae: String::new(),
+            called_ae: String::new(),
+        })?;
+        Ok(summary)
+    }
+
+    /// Hides one image; its row waits in its tomb.
+    fn hide_image(
+        &mut self,
+        image: ImageKey,
+        summary: &mut DeleteSummary,
+    ) -> Result<(), IndexError> {
+        let tables = self.index.tables;
+        let row = tables.images.get(&self.txn, &image.encode())?;
+        let row = row.ok_or(IndexError::Corrupt("image row"))?.to_vec();
+        let bytes = self.drop_image_row(image, &row)?;
+        let tomb = tomb_key(Level::Image, image.image);
+        let mut record = image.series.to_be_bytes().to_vec();
+        record.extend_from_slice(&row);
+        tables.tombs.put(&mut self.txn, &tomb, &record)?;
+        summary.add(Level::Image, 1);
+        summary.bytes += bytes;
+        self.shrink(image.series, bytes, summary)
+    }
+
+    /// Removes an image and its name completely, for a store that is taken back. Answers whether it was
+    /// there to be removed.
+    pub(crate) fn remove_image(&mut self, image: ImageKey) -> Result<bool, IndexError> {
+        let tables = self.index.tables;
+        if !self.parent_is_live(Level::Series, image.series)? {
+            return Ok(false);
+        }
+        let Some(row) = tables.images.get(&self.txn, &image.encode())? else {
+            return Ok(false);
+        };
+        let row = row.to_vec();
+        let facts = ImageRow::split(&row)?.facts()?;
+        let key = file_key(facts.device, facts.file);
+        if tables.files.get(&self.txn, &key)? == Some(image.encode().as_slice()) {
+            tables.files.delete(&mut self.txn, &key)?;
+        }
+        tables
+            .headers
+            .delete(&mut self.txn, &image.image.to_be_bytes())?;
+        let bytes = self.drop_image_row(image, &row)?;
+        self.shrink(image.series, bytes, &mut DeleteSummary::default())?;
+        Ok(true)
+    }
+
+    /// Removes an image's row and lookup; answers the bytes of its file.
+    fn drop_image_row(&mut self, image: ImageKey, row: &[u8]) -> Result<u64, IndexError> {
+        let tables = self.index.tables;
+        let row = ImageRow::split(row)?;
+        let bytes = row.facts()?.file_bytes;
+        self.drop_sop_entry(image, row.columns)?;
+        tables.images.delete(&mut self.txn, &image.encode())?;
+        let [.., images] = &mut self.counters.alive;
+        *images = images.saturating_sub(1);
+        self.counters.file_bytes = self.counters.file_bytes.saturating_sub(bytes);
+        Ok(bytes)
+    }
+
+    /// Removes the lookup of an image unless it already points elsewhere.
+    fn drop_sop_entry(&mut self, image: ImageKey, columns: &[u8]) -> Result<(), IndexError> {
+        let tables = self.index.tables;
+        let sop = key_of(self.index.layout(), Level::Image, columns);
+        if image_entry(&tables, &self.txn, sop)? == Some(image) {
+            tables
+                .sop_uids
+                .delete(&mut self.txn, uid_key(sop).as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// One image less below a series; rows left empty go.
+    fn shrink(
+        &mut self,
+        series: u32,
+        bytes: u64,
+        summary: &mut DeleteSummary,
+    ) -> Result<(), IndexError> {
+        let head = self.change_head(Level::Series, series, |head| {
+            head.instances = head.instances.saturating_sub(1);
+            head.bytes = head.bytes.saturating_sub(bytes);
+        })?;
+        let gone = ParentHead {
+            instances: 1,
+            bytes,
+            ..ParentHead::default()
+        };
+        self.shrink_ancestors(Level::Series, head.parent, gone)?;
+        if head.instances == 0 {
+            self.hide_row(Level::Series, series, summary)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what is gone below `level` out of the ancestors' counts.
+    fn shrink_ancestors(
+        &mut self,
+        level: Level,
+        parent: u32,
+        gone: ParentHead,
+    ) -> Result<(), IndexError> {
+        let above = match level {
+            Level::Series | Level::Image => Level::Study,
+            Level::Study => Level::Patient,
+            Level::Patient => return Ok(()),
+        };
+        if parent == 0 {
+            return Ok(());
+        }
+        let head = self.change_head(above, parent, |head| {
+            head.studies = head.studies.saturating_sub(gone.studies);
+            head.series = head.series.saturating_sub(gone.series);
+            head.instances = head.instances.saturating_sub(gone.instances);
+            head.bytes = head.bytes.saturating_sub(gone.bytes);
+        })?;
+        self.shrink_ancestors(above, head.parent, gone)
+    }
+
+    fn change_head(
+        &mut self,
+        level: Level,
+        number: u32,
+        change: impl FnOnce(&mut ParentHead),
+    ) -> Result<ParentHead, IndexError> {
+        self.parent(level, number)?
+            .ok_or(IndexError::Corrupt("parent row"))?;
+        let Some(row) = self.state.parents.change(level, number) else {
+            return Err(IndexError::Corrupt("parent row"));
+        };
+        change(&mut row.head);
+        Ok(row.head)
+    }
+
+    /// Removes a parent row with its entries, leaves a tomb for what is below and tells the ancestors.
+    fn hide_row(
+        &mut self,
+        level: Level,
+        number: u32,
+        summary: &mut DeleteSummary,
+    ) -> Result<(), IndexError> {
+        self.flush_parents()?;
+        self.state.parents.clear();
+        let head = self.drop_row(level, number)?;
+        self.drop_kid(level, head.parent, number)?;
+        let tomb = tomb_key(level, u64::from(number));
+        self.index.tables.tombs.put(&mut self.txn, &tomb, &[])?;
+        let (studies, series) = match level {
+            Level::Patient => (head.studies, head.series),
+            Level::Study => (1, head.series),
+            Level::Series | Level::Image => (0, 1),
+        };
+        let below = [
+            (Level::Patient, u64::from(level == Level::Patient)),
+            (Level::Study, u64::from(studies)),
+            (Level::Series, u64::from(series)),
+            (Level::Image, u64::from(head.instances)),
+        ];
+        for (at, count) in below {
+            summary.add(at, count);
+            if let Some(alive) = self.counters.alive.get_mut(at.index()) {
+                *alive = alive.saturating_sub(count);
+            }
+        }
+        summary.bytes += head.bytes;
+        self.counters.file_bytes = self.counters.file_bytes.saturating_sub(head.bytes);
+        let gone = ParentHead {
+            studies,
+            series,
+            ..head
+        };
+        self.shrink_ancestors(level, head.parent, gone)?;
+        self.prune_parent(level, head.parent, summary)
+    }
+
+    /// Hides the parent of a hidden row when nothing is left below; else brings its modalities up to date.
+    fn prune_parent(
+        &mut self,
+        level: Level,
+        parent: u32,
+        summary: &mut DeleteSummary,
+    ) -> Result<(), IndexError> {
+        let above = match level {
+            Level::Series => Level::Study,
+            Level::Study if parent != 0 => Level::Patient,
+            _ => return Ok(()),
+        };
+        if self.head(above, parent)?.instances == 0 {
+            return self.hide_row(above, parent, summary);
+        }
+        if above == Level::Study {
+            self.recount_modalities(parent)?;
+        }
+        Ok(())
+    }
+
+    /// Takes modalities that no series has any more out of the study's list.
+    fn recount_modalities(&mut self, study: u32) -> Result<(), IndexError> {
+        let layout = self.index.layout();
+        let list_at = layout.position(Level::Study, Tag::MODALITIES_IN_STUDY);
+        let modality_at = layout.position(Level::Series, Tag::MODALITY);
+        let (Some(list_at), Some(modality_at)) = (list_at, modality_at) else {
+            return Ok(());
+        };
+        self.flush_parents()?;
+        let mut present = Vec::new();
+        for series in kids(self.index.tables.study_kids, &self.txn, study, usize::MAX)? {
+            let row = self
+                .index
+                .tables
+                .series
+                .get(&self.txn, &series.to_be_bytes())?;
+            if let Some(row) = row {
+                let (_, columns) = ParentHead::split(row)?;
+                present.push(column(columns, modality_at).unwrap_or_default().to_vec());
+            }
+        }
+        self.parent(Level::Study, study)?;
+        let Some(row) = self.state.parents.change(Level::Study, study) else {
+            return Ok(());
+        };
+        let mut columns = Vec::with_capacity(row.columns.len());
+        for (position, value) in ColumnIter::new(&row.columns).enumerate() {
+            if position != list_at {
+                put_column(&mut columns, value);
+                continue;
+            }
+            let members = value.unwrap_or_default().split(|&b| b == b'\\');
+            let kept: Vec<_> = members.filter(|m| present.iter().any(|p| p == m)).collect();
+            put_column(&mut columns, value.map(|_| kept.join(&b'\\')).as_deref());
+        }
+        row.columns = columns;
+        row.seen.clear();
+        Ok(())
+    }
+
+    /// Removes a parent row, its lookup and its search entries; answers its head.
+    fn drop_row(&mut self, level: Level, number: u32) -> Result<ParentHead, IndexError> {
+        let tables = self.index.tables;
+        let table = parent_table(&tables, level);
+        let row = table.get(&self.txn, &number.to_be_bytes())?;
+        let row = row.ok_or(IndexError::Corrupt("parent row"))?.to_vec();
+        let (head, columns) = ParentHead::split(&row)?;
+        let id = key_of(self.index.layout(), level, columns);
+        if entry(&tables, &self.txn, level, id)? == Some(number) {
+            match level {
+                Level::Patient => tables.patient_ids.delete(&mut self.txn, &text_key(id))?,
+                Level::Study => tables
+                    .study_uids
+                    .delete(&mut self.txn, uid_key(id).as_bytes())?,
+                Level::Series | Level::Image => tables
+                    .series_uids
+                    .delete(&mut self.txn, uid_key(id).as_bytes())?,
+            };
+        }
+        self.move_search(level, number, columns, &[])?;
+        table.delete(&mut self.txn, &number.to_be_bytes())?;
+        Ok(head)
+    }
+
+    fn drop_kid(&mut self, level: Level, parent: u32, number: u32) -> Result<(), IndexError> {
+        let table = match level {
+            Level::Study => self.index.tables.patient_kids,
+            Level::Series => self.index.tables.study_kids,
+            Level::Patient | Level::Image => return Ok(()),
+        };
+        table.delete(&mut self.txn, &kid_key(parent, number))?;
+        Ok(())
+    }
+
+    /// Changes the bytes counted for an image, when it is alive.
+    pub(crate) fn adjust_bytes(&mut self, image: ImageKey, by: i64) -> Result<(), IndexError> {
+        if !self.parent_is_live(Level::Series, image.series)? {
+            return Ok(());
+        }
+        self.counters.file_bytes = self.counters.file_bytes.saturating_add_signed(by);
+        let mut number = image.series;
+        for level in [Level::Series, Level::Study, Level::Patient] {
+            if number == 0 {
+                break;
+            }
+            let add = |head: &mut ParentHead| head.bytes = head.bytes.saturating_add_signed(by);
+            number = self.change_head(level, number, add)?.parent;
+        }
+        Ok(())
+    }
+
+    /// Frees at most `rows_max` dead rows.
+    pub fn reap(&mut self, rows_max: usize) -> Result<Reaped, IndexError> {
+        self.flush_parents()?;
+        self.state.parents.clear();
+        let mut reaped = Reaped::default();
+        let mut budget = rows_max.max(1);
+        let mut after: Option<Vec<u8>> = None;
+        while budget > 0 {
+            let Some((level, number, key)) = self.next_tomb(after.as_deref())? else {
+                return Ok(reaped);
+            };
+            let done = match level {
+                Level::Patient => self.reap_parent(Level::Patient, number as u32, &mut budget)?,
+                Level::Study => self.reap_parent(Level::Study, number as u32, &mut budget)?,
+                Level::Series => self.reap_series(number as u32, &mut budget, &mut reaped)?,
+                Level::Image => self.reap_image(&key, &mut budget, &mut reaped)?,
+            };
+            if done {
+                self.index.tables.tombs.delete(&mut self.txn, &key)?;
+            } else {
+                after = Some(key);
+            }
+        }
+        reaped.more = self.next_tomb(None)?.is_some();
+        Ok(reaped)
+    }
+
+    fn next_tomb(&self, after: Option<&[u8]>) -> Result<Option<(Level, u64, Vec<u8>)>, IndexError> {
+        let table = self.index.tables.tombs;
+        let found = match after {
+            None => table.first(&self.txn)?,
+            Some(key) => table.get_greater_than(&self.txn, key)?,
+        };
+        let Some((key, _)) = found else {
+            return Ok(None);
+        };
+        let mut r = Reader::new(key);
+        let level = r.u8().and_then(|n| Level::from_index(usize::from(n)));
+        match (level, r.u64()) {
+            (Some(level), Some(number)) => Ok(Some((level, number, key.to_vec()))),
+            _ => Err(IndexError::Corrupt("tomb")),
+        }
+    }
+
+    /// Turns the children of a dead patient or study into tombs of their own.
+    fn reap_parent(
+        &mut self,
+        level: Level,
+        number: u32,
+        budget: &mut usize,
+    ) -> Result<bool, IndexError> {
+        let (table, below) = match level {
+            Level::Patient => (self.index.tables.patient_kids, Level::Study),
+            _ => (self.index.tables.study_kids, Level::Series),
+        };
+        for kid in kids(table, &self.txn, number, *budget)? {
+            self.drop_row(below, kid)?;
+            let tomb = tomb_key(below, u64::from(kid));
+            self.index.tables.tombs.put(&mut self.txn, &tomb, &[])?;
+            table.delete(&mut self.txn, &kid_key(number, kid))?;
+            *budget = budget.saturating_sub(1);
+        }
+        Ok(kids(table, &self.txn, number, 1)?.is_empty())
+    }
+
+    fn reap_series(
+        &mut self,
+        series: u32,
+        budget: &mut usize,
+        reaped: &mut Reaped,
+    ) -> Result<bool, IndexError> {
+        let images = self.index.tables.images;
+        let mut rows = Vec::new();
+        let prefix = series.to_be_bytes();
+        for item in images.prefix_iter(&self.txn, &prefix)?.take(*budget + 1) {
+            let (key, row) = item?;
+            let image = ImageKey::decode(key).ok_or(IndexError::Corrupt("image key"))?;
+            rows.push((image, row.to_vec()));
+        }
+        let all = rows.len() <= *budget;
+        for (image, row) in rows.iter().take(*budget) {
+            if !self.free_image(*image, row, reaped)? {
+                reaped.blocked += 1;
+                return Ok(false);
+            }
+            *budget = budget.saturating_sub(1);
+        }
+        Ok(all)
+    }
+
+    fn reap_image(
+        &mut self,
+        key: &[u8],
+        budget: &mut usize,
+        reaped: &mut Reaped,
+    ) -> Result<bool, IndexError> {
+        let damaged = || IndexError::Corrupt("tomb of an image");
+        let record = self.index.tables.tombs.get(&self.txn, key)?;
+        let record = record.ok_or_else(damaged)?.to_vec();
+        let mut r = Reader::new(&record);
+        let series = r.u32().ok_or_else(damaged)?;
+        let number = Reader::new(key.get(1..).unwrap_or_default()).u64();
+        let image = ImageKey {
+            series,
+            image: number.ok_or_else(damaged)?,
+        };
+        *budget = budget.saturating_sub(1);
+        let freed = self.free_image(image, r.rest(), reaped)?;
+        reaped.blocked += usize::from(!freed);
+        Ok(freed)
+    }
+
+    /// Frees one dead image; not while its store is unsettled, since its file may still be on the way.
+    fn free_image(
+        &mut self,
+        image: ImageKey,
+        row: &[u8],
+        reaped: &mut Reaped,
+    ) -> Result<bool, IndexError> {
+        let row = ImageRow::split(row)?;
+        if self.is_pending(row.head.pending)? {
+            return Ok(false);
+        }
+        let facts = row.facts()?;
+        let file = ReplacedFile {
+            device: facts.device,
+            file: facts.file.to_owned(),
+        };
+        self.drop_sop_entry(image, row.columns)?;
+        if self.orphan_if_owned(image, &file)? {
+            reaped.files.push(file);
+        }
+        let tables = self.index.tables;
+        tables
+            .headers
+            .delete(&mut self.txn, &image.image.to_be_bytes())?;
+        tables.images.delete(&mut self.txn, &image.encode())?;
+        Ok(true)
+    }
+}
+
+/// Children of a patient or study.
+fn kids(
+    table: Table,
+    txn: &heed::RoTxn<'_>,
+    parent: u32,
+    limit: usize,
+) -> Result<Vec<u32>, IndexError> {
+    table
+        .prefix_iter(txn, &parent.to_be_bytes())?
+        .take(limit)
+        .map(|item| kid_of(item?.0).ok_or(IndexError::Corrupt("child key")))
+        .collect()
+}

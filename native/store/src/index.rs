@@ -1,0 +1,232 @@
+//! The index: one LMDB environment, many short readers, one writer.
+//!
+//! Opens the environment, checks that rows fit the columns in force and hands out transactions. A failed
+//! commit makes the index read-only until it is opened again, unless the disk was merely full. What the
+//! transactions can do is spread over the files named after it (`apply`, `find`, `delete`, …).
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use heed::{Env, WithoutTls};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::columns::Columns;
+use crate::extract::Extractor;
+use crate::index_error::IndexError;
+use crate::layout::Layout;
+use crate::lmdb::{self, RoTxn, RwTxn, Tables};
+use crate::parents::Parents;
+use crate::schema::{Counters, Level, meta_key};
+
+/// How the environment is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexOptions {
+    /// Address space to reserve; also the largest size the index can ever have.
+    pub map_bytes: usize,
+}
+
+impl Default for IndexOptions {
+    fn default() -> Self {
+        Self {
+            map_bytes: lmdb::MAP_BYTES,
+        }
+    }
+}
+
+/// Told now and then how far a long piece of work is: what, done, of how many.
+pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
+
+/// The open index.
+pub struct Index {
+    pub(crate) env: Env<WithoutTls>,
+    pub(crate) tables: Tables,
+    pub(crate) columns: Columns,
+    pub(crate) extractor: Extractor,
+    /// Number that rows written now carry.
+    pub(crate) layout_number: u16,
+    writer: Mutex<WriterState>,
+    read_only: AtomicBool,
+}
+
+/// What the writer knows between transactions. Empty after a failed or abandoned one.
+#[derive(Default)]
+pub(crate) struct WriterState {
+    pub counters: Option<Counters>,
+    pub parents: Parents,
+}
+
+impl Index {
+    /// Opens or makes the index in `dir`. When `columns` ask for values that rows do not have, they are
+    /// filled from the header store before this returns; `progress` hears about it.
+    pub fn open(
+        dir: &Path,
+        columns: &Columns,
+        options: IndexOptions,
+        progress: Progress<'_>,
+    ) -> Result<Self, IndexError> {
+        let (env, tables) = lmdb::open(dir, options.map_bytes)?;
+        let extractor = Extractor::new(columns);
+        let mut index = Self {
+            env,
+            tables,
+            columns: columns.clone(),
+            extractor,
+            layout_number: 1,
+            writer: Mutex::new(WriterState::default()),
+            read_only: AtomicBool::new(false),
+        };
+        index.settle_layout(progress)?;
+        Ok(index)
+    }
+
+    /// Starts a read transaction. Keep it short: pages freed meanwhile cannot be used again.
+    pub fn read(&self) -> Result<ReadTxn<'_>, IndexError> {
+        Ok(ReadTxn {
+            index: self,
+            txn: self.env.read_txn()?,
+        })
+    }
+
+    /// Starts the write transaction; waits while there is one.
+    pub fn write(&self) -> Result<WriteTxn<'_>, IndexError> {
+        if self.is_read_only() {
+            return Err(IndexError::ReadOnly);
+        }
+        let mut state = Writer {
+            state: self.writer.lock(),
+            keep: false,
+        };
+        let txn = self.env.write_txn()?;
+        if state.counters.is_none() {
+            state.parents = Parents::default();
+            state.counters = Some(read_counters(self, &txn)?);
+        }
+        Ok(WriteTxn {
+            counters: state.counters.unwrap_or_default(),
+            index: self,
+            txn,
+            state,
+            broken: false,
+        })
+    }
+
+    /// The columns in force.
+    pub const fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// Reads headers into `RowValues` for this index.
+    pub const fn extractor(&self) -> &Extractor {
+        &self.extractor
+    }
+
+    pub(crate) const fn layout(&self) -> &Layout {
+        self.extractor.layout()
+    }
+
+    /// Whether a failed commit has made the index read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the environment's file that are in use.
+    pub fn used_bytes(&self) -> u64 {
+        self.env.non_free_pages_size().unwrap_or(0)
+    }
+}
+
+fn read_counters(index: &Index, txn: &heed::RoTxn<'_>) -> Result<Counters, IndexError> {
+    match index.tables.meta.get(txn, meta_key::COUNTERS)? {
+        None => Ok(Counters::default()),
+        Some(bytes) => Counters::decode(bytes).ok_or(IndexError::Corrupt("counters")),
+    }
+}
+
+/// A consistent view of the index.
+pub struct ReadTxn<'i> {
+    pub(crate) index: &'i Index,
+    pub(crate) txn: RoTxn<'i>,
+}
+
+impl ReadTxn<'_> {
+    /// The counters and totals.
+    pub fn counters(&self) -> Result<Counters, IndexError> {
+        read_counters(self.index, &self.txn)
+    }
+
+    /// Rows alive at a level.
+    pub fn count(&self, level: Level) -> Result<u64, IndexError> {
+        let counters = self.counters()?;
+        Ok(counters.alive.get(level.index()).copied().unwrap_or(0))
+    }
+}
+
+/// Holds the writer's knowledge; forgets it unless the transaction was committed.
+pub(crate) struct Writer<'i> {
+    state: MutexGuard<'i, WriterState>,
+    keep: bool,
+}
+
+impl std::ops::Deref for Writer<'_> {
+    type Target = WriterState;
+
+    fn deref(&self) -> &WriterState {
+        &self.state
+    }
+}
+
+impl std::ops::DerefMut for Writer<'_> {
+    fn deref_mut(&mut self) -> &mut WriterState {
+        &mut self.state
+    }
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if !self.keep {
+            *self.state = WriterState::default();
+        }
+    }
+}
+
+/// The write transaction. Nothing is visible or durable before `commit`; dropping it takes all back.
+pub struct WriteTxn<'i> {
+    // Declared before `state`, so that it is aborted before the next writer may start.
+    pub(crate) txn: RwTxn<'i>,
+    pub(crate) index: &'i Index,
+    pub(crate) counters: Counters,
+    /// Set when a change failed half-way: the transaction can only be dropped.
+    pub(crate) broken: bool,
+    pub(crate) state: Writer<'i>,
+}
+
+impl WriteTxn<'_> {
+    /// Makes everything durable and visible. On an error nothing has changed; anything but a full disk
+    /// turns the index read-only.
+    pub fn commit(mut self) -> Result<(), IndexError> {
+        if self.broken {
+            return Err(IndexError::Corrupt("a change failed half-way"));
+        }
+        self.flush_parents()?;
+        let record = self.counters.encode();
+        let meta = self.index.tables.meta;
+        meta.put(&mut self.txn, meta_key::COUNTERS, &record)?;
+        let Self {
+            txn,
+            index,
+            counters,
+            mut state,
+            ..
+        } = self;
+        let result = txn.commit().map_err(IndexError::from);
+        match &result {
+            Ok(()) => {
+                state.counters = Some(counters);
+                state.keep = true;
+            }
+            Err(IndexError::Full(_)) => {}
+            Err(_) => index.read_only.store(true, Ordering::Release),
+        }
+        result
+    }
+}

@@ -1,0 +1,48 @@
+//! What can go wrong with the index, sorted by what the caller must do about it.
+
+use crate::columns::ColumnError;
+
+/// A failure of the index.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// No room on the device or in the reserved map. The transaction is lost, the index is as before, and
+    /// the next one may work once there is room.
+    #[error("no room for the index: {0}")]
+    Full(String),
+    /// The index cannot be trusted to be written further; it stays readable until reopened.
+    #[error("the index is read-only after a failed commit")]
+    ReadOnly,
+    /// A record does not decode.
+    #[error("the index is damaged: {0}")]
+    Corrupt(&'static str),
+    /// The environment is of a version this program does not know.
+    #[error("index format {found}, this program reads {known}")]
+    Format {
+        /// Version in the environment.
+        found: u32,
+        /// Version of this program.
+        known: u32,
+    },
+    /// `dicom.sql` does not parse.
+    #[error(transparent)]
+    Columns(#[from] ColumnError),
+    /// Anything else LMDB or the system says.
+    #[error("index: {0}")]
+    Lmdb(String),
+}
+
+/// ENOSPC and EDQUOT: a full disk and an exhausted quota are the same to a store.
+const NO_ROOM: [i32; 2] = [28, 122];
+
+impl From<heed::Error> for IndexError {
+    fn from(error: heed::Error) -> Self {
+        match error {
+            heed::Error::Io(e) if e.raw_os_error().is_some_and(|n| NO_ROOM.contains(&n)) => {
+                Self::Full(e.to_string())
+            }
+            heed::Error::Mdb(heed::MdbError::MapFull) => Self::Full("map full".to_owned()),
+            heed::Error::Mdb(heed::MdbError::Corrupted) => Self::Corrupt("LMDB says so"),
+            other => Self::Lmdb(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The LMDB environment: opened once per process, one table per line of `schema`.
+//!
+//! Read transactions are not bound to threads (NOTLS) and there are slots for far more of them than there
+//! can be threads. The map is reserved huge once, so that growing never needs a pause. Syncing is never
+//! turned off. This file holds the crate's only `unsafe` besides the kernel calls: opening a map.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use heed::types::Bytes;
+use heed::{Database, Env, EnvOpenOptions, WithoutTls};
+
+use crate::index_error::IndexError;
+use crate::schema::{FORMAT_VERSION, meta_key};
+
+/// A table of bytes to bytes; `schema` says what they mean.
+pub type Table = Database<Bytes, Bytes>;
+/// A read transaction that may wander between threads.
+pub type RoTxn<'e> = heed::RoTxn<'e, WithoutTls>;
+/// The one write transaction.
+pub type RwTxn<'e> = heed::RwTxn<'e>;
+
+/// A range of keys, as `Table::range` wants it.
+pub type KeyRange<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
+
+/// All keys from this one on.
+pub const fn from_key(key: &[u8]) -> KeyRange<'_> {
+    (Bound::Included(key), Bound::Unbounded)
+}
+
+/// All keys behind this one; all there are when it is empty.
+pub fn behind_key(key: &[u8]) -> KeyRange<'_> {
+    let start = if key.is_empty() {
+        Bound::Unbounded
+    } else {
+        Bound::Excluded(key)
+    };
+    (start, Bound::Unbounded)
+}
+
+/// Address space reserved for the map. Costs nothing until used; the disk is the real limit.
+pub const MAP_BYTES: usize = 1 << 40;
+/// Reader slots: one per association, export worker and tool, with room to spare.
+pub const READERS_MAX: u32 = 4096;
+
+macro_rules! tables {
+    ($($name:ident),* $(,)?) => {
+        /// Handles of all tables.
+        #[derive(Clone, Copy)]
+        pub struct Tables { $(#[doc = concat!("Table `", stringify!($name), "`.")] pub $name: Table),* }
+
+        const TABLE_COUNT: u32 = [$(stringify!($name)),*].len() as u32;
+
+        impl Tables {
+            fn create(env: &Env<WithoutTls>, txn: &mut RwTxn<'_>) -> Result<Self, heed::Error> {
+                Ok(Self { $($name: env.create_database(txn, Some(stringify!($name)))?),* })
+            }
+        }
+    };
+}
+
+tables!(
+    meta,
+    patients,
+    studies,
+    series,
+    images,
+    patient_kids,
+    study_kids,
+    patient_ids,
+    study_uids,
+    series_uids,
+    sop_uids,
+    search,
+    files,
+    headers,
+    changes,
+    queue,
+    pending,
+    tombs,
+    orphans,
+    worklist,
+    uidmods,
+);
+
+/// Opens the environment in `dir` (which must exist), makes absent tables, clears readers of dead
+/// processes and checks the format.
+pub fn open(dir: &Path, map_bytes: usize) -> Result<(Env<WithoutTls>, Tables), IndexError> {
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options
+        .map_size(map_bytes)
+        .max_readers(READERS_MAX)
+        .max_dbs(TABLE_COUNT);
+    // SAFETY: the map is only unsound when the file changes underneath it; the archive's lock on the index
+    // folder keeps other writers of this program out, and no flag that relaxes LMDB's own rules is set.
+    let env = unsafe { options.open(dir) }?;
+    env.clear_stale_readers()?;
+    let mut txn = env.write_txn()?;
+    let tables = Tables::create(&env, &mut txn)?;
+    let format = tables.meta.get(&txn, meta_key::FORMAT)?;
+    match format.map(|bytes| bytes.try_into().map(u32::from_be_bytes)) {
+        None => tables
+            .meta
+            .put(&mut txn, meta_key::FORMAT, &FORMAT_VERSION.to_be_bytes())?,
+        Some(Ok(FORMAT_VERSION)) => {}
+        Some(Ok(found)) => {
+            return Err(IndexError::Format {
+                found,
+                known: FORMAT_VERSION,
+            });
+        }
+        Some(Err(_)) => return Err(IndexError::Corrupt("format record")),
+    }
+    txn.commit()?;
+    Ok((env, tables))
+}

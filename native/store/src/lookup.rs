@@ -1,0 +1,143 @@
+//! From identifiers to row numbers. A lookup entry may point at a row that is dead; every function here
+//! ends by asking whether the row and its ancestors are alive.
+
+use crate::extract::printable;
+use crate::heads::ParentHead;
+use crate::index::{ReadTxn, WriteTxn};
+use crate::index_error::IndexError;
+use crate::layout::Layout;
+use crate::lmdb::{Table, Tables};
+use crate::parents::parent_table;
+use crate::row::column;
+use crate::schema::{ImageKey, Level, text_key, uid_key};
+
+/// Reads a row number out of a lookup table.
+fn number(table: Table, txn: &heed::RoTxn<'_>, key: &[u8]) -> Result<Option<u32>, IndexError> {
+    let bytes = table.get(txn, key)?;
+    let number = bytes.map(|b| b.try_into().map(u32::from_be_bytes));
+    number
+        .transpose()
+        .map_err(|_| IndexError::Corrupt("lookup entry"))
+}
+
+/// Number that an identifier of a patient, study or series points at, dead or alive.
+pub(crate) fn entry(
+    tables: &Tables,
+    txn: &heed::RoTxn<'_>,
+    level: Level,
+    id: &[u8],
+) -> Result<Option<u32>, IndexError> {
+    match level {
+        Level::Patient => number(tables.patient_ids, txn, &text_key(id)),
+        Level::Study => number(tables.study_uids, txn, uid_key(id).as_bytes()),
+        Level::Series | Level::Image => number(tables.series_uids, txn, uid_key(id).as_bytes()),
+    }
+}
+
+/// Place that a SOP Instance UID points at, dead or alive.
+pub(crate) fn image_entry(
+    tables: &Tables,
+    txn: &heed::RoTxn<'_>,
+    sop_instance: &[u8],
+) -> Result<Option<ImageKey>, IndexError> {
+    let entry = tables.sop_uids.get(txn, uid_key(sop_instance).as_bytes())?;
+    entry
+        .map(|bytes| ImageKey::decode(bytes).ok_or(IndexError::Corrupt("sop lookup entry")))
+        .transpose()
+}
+
+/// Identifier in a row's columns.
+pub(crate) fn key_of<'c>(layout: &Layout, level: Level, columns: &'c [u8]) -> &'c [u8] {
+    column(columns, layout.key_position(level)).unwrap_or_default()
+}
+
+impl<'i> ReadTxn<'i> {
+    /// Head and columns of a parent row, whether its ancestors are alive or not.
+    pub(crate) fn parent_row(
+        &self,
+        level: Level,
+        number: u32,
+    ) -> Result<Option<(ParentHead, &[u8])>, IndexError> {
+        let table = parent_table(&self.index.tables, level);
+        let row = table.get(&self.txn, &number.to_be_bytes())?;
+        row.map(ParentHead::split).transpose()
+    }
+
+    /// Whether the row and all its ancestors exist.
+    pub(crate) fn is_live(&self, level: Level, number: u32) -> Result<bool, IndexError> {
+        let Some((head, _)) = self.parent_row(level, number)? else {
+            return Ok(false);
+        };
+        match level {
+            Level::Patient => Ok(true),
+            Level::Study => Ok(head.parent == 0 || self.is_live(Level::Patient, head.parent)?),
+            Level::Series | Level::Image => self.is_live(Level::Study, head.parent),
+        }
+    }
+
+    /// Number of a live patient, study or series.
+    pub fn find_row(&self, level: Level, id: &[u8]) -> Result<Option<u32>, IndexError> {
+        let Some(number) = entry(&self.index.tables, &self.txn, level, id)? else {
+            return Ok(None);
+        };
+        Ok(self.is_live(level, number)?.then_some(number))
+    }
+
+    /// Place of a live image.
+    pub fn find_image(&self, sop_instance: &[u8]) -> Result<Option<ImageKey>, IndexError> {
+        let Some(image) = image_entry(&self.index.tables, &self.txn, sop_instance)? else {
+            return Ok(None);
+        };
+        Ok(self.is_live(Level::Series, image.series)?.then_some(image))
+    }
+}
+
+impl WriteTxn<'_> {
+    /// Head of a parent row.
+    pub(crate) fn head(&mut self, level: Level, number: u32) -> Result<ParentHead, IndexError> {
+        let row = self.parent(level, number)?;
+        row.map(|row| row.head)
+            .ok_or(IndexError::Corrupt("parent row"))
+    }
+
+    /// Identifier of a parent row, for messages.
+    pub(crate) fn key_text(&mut self, level: Level, number: u32) -> Result<String, IndexError> {
+        let layout = self.index.layout();
+        let row = self.parent(level, number)?;
+        Ok(row.map_or_else(String::new, |row| {
+            printable(key_of(layout, level, &row.columns))
+        }))
+    }
+
+    /// Whether the row and all its ancestors exist, rows not yet written included.
+    pub(crate) fn parent_is_live(&mut self, level: Level, number: u32) -> Result<bool, IndexError> {
+        let Some(parent) = self.parent(level, number)?.map(|row| row.head.parent) else {
+            return Ok(false);
+        };
+        match level {
+            Level::Patient => Ok(true),
+            Level::Study => Ok(parent == 0 || self.parent_is_live(Level::Patient, parent)?),
+            Level::Series | Level::Image => self.parent_is_live(Level::Study, parent),
+        }
+    }
+
+    /// Number of a live patient, study or series.
+    pub(crate) fn live_row(&mut self, level: Level, id: &[u8]) -> Result<Option<u32>, IndexError> {
+        let Some(number) = entry(&self.index.tables, &self.txn, level, id)? else {
+            return Ok(None);
+        };
+        Ok(self.parent_is_live(level, number)?.then_some(number))
+    }
+
+    /// Place of a live image.
+    pub(crate) fn live_image(
+        &mut self,
+        sop_instance: &[u8],
+    ) -> Result<Option<ImageKey>, IndexError> {
+        let Some(image) = image_entry(&self.index.tables, &self.txn, sop_instance)? else {
+            return Ok(None);
+        };
+        let live = self.parent_is_live(Level::Series, image.series)?;
+        Ok(live.then_some(image))
+    }
+}
