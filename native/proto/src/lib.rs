@@ -14,6 +14,7 @@ pub mod file;
 mod grammar;
 pub mod header;
 mod inflate;
+mod iso2022;
 mod matching;
 pub mod negotiate;
 pub mod path;

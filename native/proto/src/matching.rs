@@ -5,7 +5,7 @@
 //! (ignore case, several values) come with each comparison. All matchers run in time proportional to key
 //! times value at worst, whatever the key.
 
-use crate::charset::CharacterSet;
+use crate::charset::{CharacterSet, fold_char};
 use crate::header::trim;
 use crate::query::Key;
 use crate::range::{DateRange, DateTimeRange, TimeRange};
@@ -271,19 +271,7 @@ fn equal_folded(a: &str, b: &str) -> bool {
     if a.is_ascii() && b.is_ascii() {
         return a.eq_ignore_ascii_case(b);
     }
-    a.chars().map(fold).eq(b.chars().map(fold))
-}
-
-/// One character for one, so that `?` still means one character.
-fn fold(c: char) -> char {
-    if c.is_ascii() {
-        return c.to_ascii_lowercase();
-    }
-    let mut lower = c.to_lowercase();
-    match (lower.next(), lower.next()) {
-        (Some(one), None) => one,
-        _ => c,
-    }
+    a.chars().map(fold_char).eq(b.chars().map(fold_char))
 }
 
 impl Pattern {
@@ -294,7 +282,7 @@ impl Pattern {
                 clean.push(c);
             }
         }
-        let folded = clean.chars().map(fold).collect();
+        let folded = clean.chars().map(fold_char).collect();
         let literal_bytes = clean.find(['*', '?']).unwrap_or(clean.len());
         Self {
             text: clean.into(),
@@ -332,7 +320,7 @@ impl Pattern {
             };
         }
         if ignore_case {
-            let stored: Vec<char> = stored.chars().map(fold).collect();
+            let stored: Vec<char> = stored.chars().map(fold_char).collect();
             return glob(&self.folded, &stored, '*', '?', char::eq);
         }
         let pattern: Vec<char> = self.text.chars().collect();
