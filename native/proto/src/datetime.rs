@@ -84,6 +84,9 @@ pub fn parse_datetime(text: &str) -> Option<(i64, i64)> {
     let date_bytes = local.len().min(8);
     let (date, time) = local.split_at_checked(date_bytes)?;
     let (first_day, last_day) = parse_date(date).filter(|_| !date.contains('.'))?;
+    if date.len() > 4 && !(1..=12).contains(&(first_day / 100 % 100)) {
+        return None;
+    }
     if date.len() < 8 && !time.is_empty() {
         return None;
     }
@@ -122,7 +125,8 @@ fn parse_offset(text: &str) -> Option<i64> {
     Some(if sign == "-" { -offset } else { offset })
 }
 
-/// Days since 0000-03-01 of a proleptic Gregorian date; month 0 and 13 and day 0 flow into their neighbours.
+/// Days since 0000-03-01 of a proleptic Gregorian date; month 0 is taken as 1, month 13 as the
+/// next January, day 0 as 1.
 fn days(date: u32) -> i64 {
     let (year, month, day) = (
         i64::from(date / 10_000),
