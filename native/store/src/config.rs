@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use pyserver_proto::scan::ScanLimits;
+
 use crate::error::{STATUS_PROCESSING_FAILURE, StoreError};
 use crate::filename::NameSyntax;
 
@@ -75,6 +77,8 @@ pub struct ArchiveConfig {
     pub read_ahead_objects: usize,
     /// Bytes prepared ahead of a sender.
     pub read_ahead_bytes: u64,
+    /// Bounds of what the header scanner accepts.
+    pub scan_limits: ScanLimits,
     /// A data set larger than this is refused.
     pub dataset_bytes_max: u64,
     /// `WatchFolder`: imported and emptied, beside `incoming` on the first device.
@@ -103,6 +107,7 @@ impl ArchiveConfig {
             full_threshold_mb: FULL_THRESHOLD_MB,
             read_ahead_objects: READ_AHEAD_OBJECTS,
             read_ahead_bytes: READ_AHEAD_BYTES,
+            scan_limits: ScanLimits::default(),
             dataset_bytes_max: u64::from(u32::MAX) * 4,
             watch_folder: None,
         }

@@ -114,8 +114,8 @@ pub struct NameInputs<'a> {
 }
 
 impl NameSyntax {
-    /// Reads the configuration item. `keyword` turns an element's keyword into its tag.
-    pub fn parse(text: &str, keyword: &dyn Fn(&str) -> Option<Tag>) -> Result<Self, StoreError> {
+    /// Reads the configuration item.
+    pub fn parse(text: &str) -> Result<Self, StoreError> {
         let text = text.trim();
         if text.starts_with("lua:") {
             return Err(StoreError::Config(
@@ -133,7 +133,7 @@ impl NameSyntax {
                 }
             });
         }
-        Ok(Self::Custom(pieces(text, keyword)))
+        Ok(Self::Custom(pieces(text)))
     }
 
     /// Whether names end in `.v2`: the object is kept without Part 10 header, implicit little endian.
@@ -506,8 +506,7 @@ mod tests {
     }
 
     fn syntax(text: &str) -> NameSyntax {
-        let keyword = |word: &str| (word == "PatientID").then_some(Tag::PATIENT_ID);
-        NameSyntax::parse(text, &keyword).unwrap()
+        NameSyntax::parse(text).unwrap()
     }
 
     fn named(text: &str, changes: &[(Tag, Option<&[u8]>)]) -> String {
@@ -535,11 +534,14 @@ mod tests {
         ];
         for (number, name) in expected {
             assert_eq!(named(number, &[]), name, "syntax {number}");
-            assert_eq!(syntax(number).is_v2(), name.ends_with(".v2"));
+            assert_eq!(
+                syntax(number).is_v2(),
+                name.rsplit('.').next() == Some("v2")
+            );
         }
         assert!(syntax("1").uses_counter() && !syntax("8").uses_counter());
-        assert!(NameSyntax::parse("abc", &|_| None).is_err());
-        assert!(NameSyntax::parse("lua:x%y", &|_| None).is_err());
+        assert!(NameSyntax::parse("abc").is_err());
+        assert!(NameSyntax::parse("lua:x%y").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Nothing in such a string is an error: what is not a token is text, as in Conquest.
 
+use pyserver_proto::dict::tag_by_keyword;
 use pyserver_proto::tag::Tag;
 
 use crate::filename::{ElementPath, Piece, Token};
@@ -29,100 +30,88 @@ const TOKENS: [(&str, Token); 19] = [
     ("date", Token::Date),
 ];
 
-/// The parts of a `%` string. `keyword` turns an element's keyword into its tag.
-pub(crate) fn pieces(text: &str, keyword: &dyn Fn(&str) -> Option<Tag>) -> Vec<Piece> {
-    Parser { keyword }.pieces(text)
-}
-
-/// Reads a `%` string.
-struct Parser<'a> {
-    keyword: &'a dyn Fn(&str) -> Option<Tag>,
-}
-
-impl Parser<'_> {
-    fn pieces(&self, text: &str) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let mut literal = Vec::new();
-        let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            let after = rest.get(c.len_utf8()..).unwrap_or_default();
-            if c != '%' {
-                literal.extend_from_slice(rest.get(..c.len_utf8()).unwrap_or_default().as_bytes());
-                rest = after;
-                continue;
-            }
-            // An unknown token stays as text, without its %.
-            let Some((piece, remaining)) = self.piece(after) else {
-                rest = after;
-                continue;
-            };
-            if !literal.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut literal)));
-            }
-            pieces.push(piece);
-            rest = remaining;
+/// The parts of a `%` string.
+pub(crate) fn pieces(text: &str) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut literal = Vec::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        if c != '%' {
+            literal.extend_from_slice(rest.get(..c.len_utf8()).unwrap_or_default().as_bytes());
+            rest = after;
+            continue;
         }
-        if !literal.is_empty() {
-            pieces.push(Piece::Text(literal));
-        }
-        pieces
-    }
-
-    fn piece<'t>(&self, text: &'t str) -> Option<(Piece, &'t str)> {
-        for (name, token) in TOKENS {
-            if let Some(rest) = text.strip_prefix(name) {
-                let (range, rest) = range(rest);
-                return Some((Piece::Token(token, range), rest));
-            }
-        }
-        let text = text.strip_prefix('V').or_else(|| text.strip_prefix('v'))?;
-        let (path, rest) = self.path(text)?;
-        let (range, rest) = range(rest);
-        Some((Piece::Element(path, range), rest))
-    }
-
-    fn path<'t>(&self, text: &'t str) -> Option<(ElementPath, &'t str)> {
-        let (anywhere, text) = match text.strip_prefix('*') {
-            Some(rest) => (true, rest),
-            None => (false, text),
+        // An unknown token stays as text, without its %.
+        let Some((piece, remaining)) = piece(after) else {
+            rest = after;
+            continue;
         };
-        let mut rest = text.strip_prefix('/').unwrap_or(text);
-        let mut steps = Vec::new();
-        loop {
-            let (tag, after) = self.tag(rest)?;
-            let Some((item, after_item)) = item_number(after) else {
-                return Some((
-                    ElementPath {
-                        anywhere,
-                        steps,
-                        tag,
-                    },
-                    after,
-                ));
-            };
-            steps.push((tag, item));
-            rest = after_item;
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut literal)));
         }
+        pieces.push(piece);
+        rest = remaining;
     }
+    if !literal.is_empty() {
+        pieces.push(Piece::Text(literal));
+    }
+    pieces
+}
 
-    fn tag<'t>(&self, text: &'t str) -> Option<(Tag, &'t str)> {
-        if let (Some(group), Some(","), Some(element)) =
-            (text.get(..4), text.get(4..5), text.get(5..9))
-        {
-            if let (Ok(group), Ok(element)) = (
-                u16::from_str_radix(group, 16),
-                u16::from_str_radix(element, 16),
-            ) {
-                return Some((Tag::new(group, element), text.get(9..).unwrap_or_default()));
-            }
+fn piece(text: &str) -> Option<(Piece, &str)> {
+    for (name, token) in TOKENS {
+        if let Some(rest) = text.strip_prefix(name) {
+            let (range, rest) = range(rest);
+            return Some((Piece::Token(token, range), rest));
         }
-        let end = text
-            .find(|c: char| !c.is_ascii_alphanumeric())
-            .unwrap_or(text.len());
-        let word = text.get(..end)?;
-        let tag = (self.keyword)(word)?;
-        Some((tag, text.get(end..).unwrap_or_default()))
     }
+    let text = text.strip_prefix('V').or_else(|| text.strip_prefix('v'))?;
+    let (path, rest) = path(text)?;
+    let (range, rest) = range(rest);
+    Some((Piece::Element(path, range), rest))
+}
+
+fn path(text: &str) -> Option<(ElementPath, &str)> {
+    let (anywhere, text) = match text.strip_prefix('*') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let mut rest = text.strip_prefix('/').unwrap_or(text);
+    let mut steps = Vec::new();
+    loop {
+        let (tag, after) = tag(rest)?;
+        let Some((item, after_item)) = item_number(after) else {
+            return Some((
+                ElementPath {
+                    anywhere,
+                    steps,
+                    tag,
+                },
+                after,
+            ));
+        };
+        steps.push((tag, item));
+        rest = after_item;
+    }
+}
+
+fn tag(text: &str) -> Option<(Tag, &str)> {
+    if let (Some(group), Some(","), Some(element)) = (text.get(..4), text.get(4..5), text.get(5..9))
+    {
+        if let (Ok(group), Ok(element)) = (
+            u16::from_str_radix(group, 16),
+            u16::from_str_radix(element, 16),
+        ) {
+            return Some((Tag::new(group, element), text.get(9..).unwrap_or_default()));
+        }
+    }
+    let end = text
+        .find(|c: char| !c.is_ascii_alphanumeric())
+        .unwrap_or(text.len());
+    let word = text.get(..end)?;
+    let tag = tag_by_keyword(word)?;
+    Some((tag, text.get(end..).unwrap_or_default()))
 }
 
 /// `.N/` after a sequence's tag.

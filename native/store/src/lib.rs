@@ -1,11 +1,32 @@
 //! Where an object is kept, and whether it is safe now: devices, files, the LMDB index, the one committer.
 
+pub mod archive;
 pub mod blob;
+mod buffers;
+mod calendar;
+mod commit;
 pub mod config;
+mod convert;
 pub mod device;
+mod edit;
 pub mod error;
+mod file_object;
 pub mod filename;
 mod filename_parse;
+mod finish;
+mod in_flight;
+mod in_place;
+pub mod incoming;
+mod job;
+mod object;
+mod pixel;
+mod place;
+mod reaper;
+pub mod recover;
+mod relaxed;
+mod reply;
+mod settle;
+mod temp_file;
 
 pub mod apply;
 #[cfg(test)]

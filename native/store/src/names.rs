@@ -6,7 +6,7 @@
 
 use crate::apply::{BlobFacts, ReplacedFile};
 use crate::heads::ImageRow;
-use crate::index::WriteTxn;
+use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
 use crate::pending::PendingId;
 use crate::schema::{FILE_BEING_REMOVED, ImageKey, Level, file_key, orphan_key, tomb_key};
@@ -147,6 +147,14 @@ impl WriteTxn<'_> {
             tables.files.delete(&mut self.txn, &key)?;
         }
         Ok(())
+    }
+}
+
+impl ReadTxn<'_> {
+    /// Whether a file belongs to an image, or waits to be unlinked.
+    pub fn file_is_named(&self, device: u16, file: &str) -> Result<bool, IndexError> {
+        let files = self.index.tables.files;
+        Ok(files.get(&self.txn, &file_key(device, file))?.is_some())
     }
 }
 

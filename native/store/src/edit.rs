@@ -1,0 +1,231 @@
+//! The few corrections an object gets before it is kept: a patient ID and a name where there is none, and the
+//! leading zeros that some scanners and RIS add to a patient ID.
+//!
+//! The rules are Conquest's (`AllowEmptyPatientID`, `FixPhilips`, `FixKodak`). Edits are spliced into the
+//! element bytes as received, in the transfer syntax they came in; everything else stays byte for byte.
+
+use pyserver_proto::element::{Elements, write_head};
+use pyserver_proto::tag::Tag;
+use pyserver_proto::transfer_syntax::Encoding;
+use pyserver_proto::vr::Vr;
+
+use crate::config::ArchiveConfig;
+use crate::extract::{ABSENT_PATIENT_NAME, EMPTY_PATIENT_ID};
+
+/// New values for elements of the patient.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Patient ID to write instead of the one received.
+    pub patient_id: Option<Vec<u8>>,
+    /// Patient name to write where the element is absent.
+    pub patient_name: Option<Vec<u8>>,
+}
+
+impl Edits {
+    /// What the configuration wants changed, given the values received (`None`: element absent).
+    pub fn wanted(config: &ArchiveConfig, id: Option<&[u8]>, name: Option<&[u8]>) -> Self {
+        let mut edits = Self::default();
+        let trimmed = id.map_or(b"".as_slice(), trim);
+        if trimmed.is_empty() {
+            if !config.allow_empty_patient_id {
+                edits.patient_id = Some(EMPTY_PATIENT_ID.to_vec());
+            }
+        } else {
+            edits.patient_id = fixed_id(config, trimmed);
+        }
+        if name.is_none() {
+            edits.patient_name = Some(ABSENT_PATIENT_NAME.to_vec());
+        }
+        edits
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.patient_id.is_none() && self.patient_name.is_none()
+    }
+}
+
+/// `FixPhilips`: ten digits lose their leading zeros. `FixKodak`: eight digits lose a leading zero.
+fn fixed_id(config: &ArchiveConfig, id: &[u8]) -> Option<Vec<u8>> {
+    if !id.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    if config.fix_philips && id.len() == 10 && id.starts_with(b"0") {
+        let first = id.iter().position(|&digit| digit != b'0')?;
+        return id.get(first..).map(<[u8]>::to_vec);
+    }
+    if config.fix_kodak && id.len() == 8 && id.starts_with(b"0") {
+        return id.get(1..).map(<[u8]>::to_vec);
+    }
+    None
+}
+
+/// Without the padding of a text value.
+fn trim(value: &[u8]) -> &[u8] {
+    let end = value
+        .iter()
+        .rposition(|&byte| byte != b' ' && byte != 0)
+        .map_or(0, |last| last + 1);
+    value.get(..end).unwrap_or_default()
+}
+
+/// Whether the elements received so far reach past the patient's, so that edits can be made now.
+pub fn reaches_past_patient(elements: &[u8], encoding: Encoding) -> bool {
+    Elements::new(elements, encoding)
+        .map_while(Result::ok)
+        .any(|element| element.head.tag > Tag::PATIENT_ID)
+}
+
+/// The elements with the edits made. `elements` may end anywhere after the patient's elements.
+pub fn splice(elements: &[u8], encoding: Encoding, edits: &Edits) -> Vec<u8> {
+    let mut out = Vec::with_capacity(elements.len() + 64);
+    let mut todo: Vec<(Tag, Vr, &[u8])> = Vec::with_capacity(2);
+    if let Some(name) = &edits.patient_name {
+        todo.push((Tag::PATIENT_NAME, Vr::Pn, name));
+    }
+    if let Some(id) = &edits.patient_id {
+        todo.push((Tag::PATIENT_ID, Vr::Lo, id));
+    }
+    let mut copied = 0;
+    let copy_up_to = |out: &mut Vec<u8>, copied: &mut usize, offset: usize| {
+        out.extend_from_slice(elements.get(*copied..offset).unwrap_or_default());
+        *copied = offset;
+    };
+    for element in Elements::new(elements, encoding).map_while(Result::ok) {
+        while let Some(&(tag, vr, value)) = todo.first() {
+            if element.head.tag < tag {
+                break;
+            }
+            copy_up_to(&mut out, &mut copied, element.offset);
+            put_text(&mut out, tag, vr, value, encoding);
+            if element.head.tag == tag {
+                copied += usize::from(element.head.bytes) + element.head.length as usize;
+            }
+            todo.remove(0);
+        }
+        if todo.is_empty() {
+            break;
+        }
+    }
+    copy_up_to(&mut out, &mut copied, elements.len());
+    for (tag, vr, value) in todo {
+        put_text(&mut out, tag, vr, value, encoding);
+    }
+    out
+}
+
+fn put_text(out: &mut Vec<u8>, tag: Tag, vr: Vr, value: &[u8], encoding: Encoding) {
+    let padded = value.len() + value.len() % 2;
+    write_head(out, tag, vr, padded as u32, encoding);
+    out.extend_from_slice(value);
+    if padded > value.len() {
+        out.push(b' ');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    fn element(tag: Tag, vr: Vr, value: &[u8], encoding: Encoding) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_head(&mut out, tag, vr, value.len() as u32, encoding);
+        out.extend_from_slice(value);
+        out
+    }
+
+    fn object(id: Option<&[u8]>, name: Option<&[u8]>, encoding: Encoding) -> Vec<u8> {
+        let mut out = element(Tag::SOP_INSTANCE_UID, Vr::Ui, b"1.2\0", encoding);
+        if let Some(name) = name {
+            out.extend(element(Tag::PATIENT_NAME, Vr::Pn, name, encoding));
+        }
+        if let Some(id) = id {
+            out.extend(element(Tag::PATIENT_ID, Vr::Lo, id, encoding));
+        }
+        out.extend(element(Tag::STUDY_ID, Vr::Sh, b"S1", encoding));
+        out
+    }
+
+    fn edits(id: Option<&[u8]>, name: Option<&[u8]>, change: impl Fn(&mut ArchiveConfig)) -> Edits {
+        let mut config = ArchiveConfig::new(Path::new("/x"));
+        change(&mut config);
+        Edits::wanted(&config, id, name)
+    }
+
+    #[test]
+    fn patients_without_id_or_name_get_conquests_values() {
+        let none = |_: &mut ArchiveConfig| {};
+        let wanted = edits(Some(b"  "), None, none);
+        assert_eq!(wanted.patient_id.as_deref(), Some(EMPTY_PATIENT_ID));
+        assert_eq!(wanted.patient_name.as_deref(), Some(ABSENT_PATIENT_NAME));
+        assert!(edits(Some(b"X "), Some(b""), none).is_empty());
+        assert!(edits(None, Some(b"N"), |c| c.allow_empty_patient_id = true).is_empty());
+        for encoding in [
+            Encoding::IMPLICIT_LE,
+            Encoding::EXPLICIT_LE,
+            Encoding::EXPLICIT_BE,
+        ] {
+            let expected = object(Some(b"00000000"), Some(b"NO NAME "), encoding);
+            for id in [None, Some(b"".as_slice()), Some(b" \0".as_slice())] {
+                assert_eq!(
+                    splice(&object(id, None, encoding), encoding, &wanted),
+                    expected
+                );
+            }
+            assert!(reaches_past_patient(&expected, encoding));
+            assert!(!reaches_past_patient(&expected[..20], encoding));
+        }
+    }
+
+    #[test]
+    fn fixed_ids_lose_their_zeros() {
+        let philips = |c: &mut ArchiveConfig| c.fix_philips = true;
+        let kodak = |c: &mut ArchiveConfig| c.fix_kodak = true;
+        let id = |value: &[u8], change: &dyn Fn(&mut ArchiveConfig)| {
+            edits(Some(value), Some(b"N"), change).patient_id
+        };
+        assert_eq!(
+            id(b"0012345678", &philips).as_deref(),
+            Some(b"12345678".as_slice())
+        );
+        assert_eq!(id(b"0012345678", &kodak), None);
+        assert_eq!(
+            id(b"01234567", &kodak).as_deref(),
+            Some(b"1234567".as_slice())
+        );
+        assert_eq!(id(b"1234567890", &philips), None);
+        assert_eq!(id(b"0000000000", &philips), None);
+        assert_eq!(id(b"0X12345678", &philips), None);
+        let wanted = edits(Some(b"0012345678"), Some(b"N "), philips);
+        let encoding = Encoding::EXPLICIT_LE;
+        assert_eq!(
+            splice(
+                &object(Some(b"0012345678"), Some(b"N "), encoding),
+                encoding,
+                &wanted
+            ),
+            object(Some(b"12345678"), Some(b"N "), encoding)
+        );
+    }
+
+    #[test]
+    fn a_short_object_is_edited_at_its_end() {
+        let encoding = Encoding::IMPLICIT_LE;
+        let start = element(Tag::SOP_INSTANCE_UID, Vr::Ui, b"1.2\0", encoding);
+        let wanted = edits(None, None, |_| {});
+        let mut expected = start.clone();
+        expected.extend(element(Tag::PATIENT_NAME, Vr::Pn, b"NO NAME ", encoding));
+        expected.extend(element(Tag::PATIENT_ID, Vr::Lo, b"00000000", encoding));
+        assert_eq!(splice(&start, encoding, &wanted), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_stay_apart_from_the_edits(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let none = Edits::default();
+            prop_assert_eq!(splice(&bytes, Encoding::IMPLICIT_LE, &none), bytes);
+        }
+    }
+}

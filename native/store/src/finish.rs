@@ -1,0 +1,359 @@
+//! The end of a store: is the object acceptable, what do its rows say, where does it go, is it safe.
+//!
+//! Three ways lead from here to the acknowledgement; each is safe at every point where power or process may
+//! end (the table stands in `recover`):
+//! - a small durable object rides in the index's transaction and is written to its place after the commit;
+//! - a large durable object is in its temporary file; file sync and commit run side by side, then it is renamed;
+//! - a relaxed object is entered in the open transaction and in `relaxed.journal`, then written or renamed.
+//!
+//! A store that fails after its commit is taken back by a second one before the sender hears of it.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use pyserver_proto::header::Header;
+use pyserver_proto::scan::{PixelInfo, Scanned};
+use pyserver_proto::tag::Tag;
+
+use crate::apply::{Outcome, Stored};
+use crate::calendar::{local_date, unix_time};
+use crate::config::Durability;
+use crate::edit::{Edits, splice};
+use crate::error::{STATUS_MISMATCH, STATUS_NOT_UNDERSTOOD, StoreError};
+use crate::extract::{ExtractPolicy, RowValues};
+use crate::filename::{NameInputs, NameSyntax};
+use crate::headers;
+use crate::incoming::{Incoming, StoreOutcome, not_understood};
+use crate::job::{JobPending, StoreJob};
+use crate::pixel;
+use crate::place::Place;
+use crate::relaxed::RelaxedRecord;
+use crate::temp_file::TempFile;
+
+/// Ends one store.
+pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError> {
+    let started = Instant::now();
+    let scanner = incoming.scanner.take().ok_or(StoreError::Closed)?;
+    let scanned = scanner.finish().map_err(not_understood)?;
+    check_identity(&incoming, &scanned.header)?;
+    let mut warnings: Vec<String> = scanned.warnings.iter().map(ToString::to_string).collect();
+    let dataset_bytes = scanned.dataset_bytes;
+    let (header, pixel) = edited(&mut incoming, scanned)?;
+    incoming.convert_gathered()?;
+    let in_flight = incoming.shared.in_flight.enter(&incoming.sop_instance);
+    let name = file_name(&incoming, &header)?;
+    let rows = rows(&incoming, &header)?;
+    warnings.extend(rows.warnings.iter().map(|w| format!("{w:?}")));
+    let prepared = Instant::now();
+    incoming.times.scan += prepared - started;
+    incoming.complete_file()?;
+    let hash = incoming.hash();
+    incoming.times.write += prepared.elapsed();
+    let job = job(&mut incoming, &header, pixel.as_ref(), rows, name, hash);
+    let file_bytes = job.file_bytes;
+    let mut store = Store {
+        candidate: job.file_candidate.clone(),
+        candidate_taken: job.candidate_taken,
+        incoming,
+    };
+    let stored = match store.incoming.durability {
+        Durability::Durable => store.durable(job)?,
+        Durability::Relaxed => store.relaxed(job)?,
+    };
+    drop(in_flight);
+    warnings.extend(stored.warnings.iter().map(|w| format!("{w:?}")));
+    Ok(StoreOutcome {
+        kind: stored.outcome,
+        sop_instance_uid: std::mem::take(&mut store.incoming.sop_instance),
+        image: stored.image,
+        device: stored.device,
+        file: stored.file,
+        file_bytes,
+        dataset_bytes,
+        warnings,
+        times: store.incoming.times,
+    })
+}
+
+/// The header with the corrections that the configuration wants, made in the data set as well unless that
+/// is deflated or was written already.
+fn edited(
+    incoming: &mut Incoming,
+    scanned: Scanned,
+) -> Result<(Header, Option<PixelInfo>), StoreError> {
+    let header = scanned.header;
+    let (id, name) = (header.get(Tag::PATIENT_ID), header.get(Tag::PATIENT_NAME));
+    let wanted = Edits::wanted(&incoming.config, id, name);
+    match &incoming.edits {
+        None => incoming.edit(&wanted),
+        Some(done) if *done == wanted || done.is_empty() => {}
+        Some(_) => {
+            return Err(StoreError::refused(
+                STATUS_NOT_UNDERSTOOD,
+                "elements of the patient come after elements of higher groups",
+            ));
+        }
+    }
+    if wanted.is_empty() {
+        return Ok((header, scanned.pixel));
+    }
+    let bytes = splice(header.bytes(), header.encoding(), &wanted);
+    let header = Header::parse(&bytes, header.syntax()).map_err(not_understood)?;
+    Ok((header, scanned.pixel))
+}
+
+/// The data set must be the object that the command announced (PS3.4 table B.2-1, A900).
+fn check_identity(incoming: &Incoming, header: &Header) -> Result<(), StoreError> {
+    let pairs = [
+        (Tag::SOP_CLASS_UID, &incoming.sop_class, "SOP class"),
+        (
+            Tag::SOP_INSTANCE_UID,
+            &incoming.sop_instance,
+            "SOP instance",
+        ),
+    ];
+    for (tag, expected, what) in pairs {
+        let found = header.get(tag).unwrap_or_default();
+        if found != expected.as_bytes() {
+            let found = crate::extract::printable(found);
+            return Err(StoreError::refused(
+                STATUS_MISMATCH,
+                format!("{what} UID of the data set is '{found}', of the command '{expected}'"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn rows(incoming: &Incoming, header: &Header) -> Result<RowValues, StoreError> {
+    let policy = ExtractPolicy {
+        allow_empty_patient_id: incoming.config.allow_empty_patient_id,
+        accept_invalid_uids: incoming.config.accept_invalid_uids,
+    };
+    let extractor = incoming.shared.index.extractor();
+    extractor.extract(header, policy).map_err(|refused| {
+        StoreError::refused(incoming.config.store_failed_status, refused.to_string())
+    })
+}
+
+/// The name that the syntax gives. A counter is taken by objects that are not known yet only, as in Conquest.
+fn file_name(incoming: &Incoming, header: &Header) -> Result<String, StoreError> {
+    let shared = &incoming.shared;
+    let syntax: &NameSyntax = &incoming.config.file_name_syntax;
+    let counter = if syntax.uses_counter() && !shared.knows(&incoming.sop_instance)? {
+        shared.counter.fetch_add(1, Ordering::Relaxed)
+    } else {
+        shared.counter.load(Ordering::Relaxed)
+    };
+    let now = unix_time();
+    Ok(syntax.name(
+        header,
+        &NameInputs {
+            called_ae: &incoming.called_ae,
+            calling_ae: &incoming.calling_ae,
+            time_s: now,
+            date: &local_date(now),
+            counter,
+            length_max: incoming.config.file_name_length_max,
+            force_dcm: !incoming.headerless,
+        },
+    ))
+}
+
+fn job(
+    incoming: &mut Incoming,
+    header: &Header,
+    pixel: Option<&PixelInfo>,
+    rows: RowValues,
+    file_candidate: String,
+    hash: [u8; 32],
+) -> Box<StoreJob> {
+    let candidate_taken = incoming
+        .device
+        .path(&file_candidate)
+        .symlink_metadata()
+        .is_ok();
+    let file_bytes = match &incoming.temp {
+        Some(temp) => temp.written(),
+        None => incoming.gathered.len() as u64,
+    };
+    let pending = match (&incoming.temp, incoming.durability) {
+        (Some(temp), _) => JobPending::Temp(temp.name.clone()),
+        (None, Durability::Durable) => JobPending::Journal(std::mem::take(&mut incoming.gathered)),
+        (None, Durability::Relaxed) => JobPending::Written,
+    };
+    let config = &incoming.config;
+    Box::new(StoreJob {
+        uid: incoming.sop_instance.clone(),
+        rows,
+        device: incoming.device.number(),
+        file_candidate,
+        candidate_taken,
+        rename_on_rewrite: config.rename_on_rewrite,
+        ignore_rewrite: config.ignore_rewrite,
+        transfer_syntax: incoming.stored.uid().as_str().to_owned(),
+        file_bytes,
+        dataset_offset: incoming.dataset_offset as u32,
+        hash,
+        pixel: if incoming.converter.is_some() || incoming.received.is_deflated() {
+            Vec::new()
+        } else {
+            pixel::pack(pixel, incoming.shift)
+        },
+        header: headers::compress(header),
+        pending,
+        calling_ae: incoming.calling_ae.clone(),
+        called_ae: incoming.called_ae.clone(),
+        jobs: std::mem::take(&mut incoming.jobs),
+        now: unix_time() as u32,
+        relaxed: incoming.durability == Durability::Relaxed,
+        refusal_status: config.store_failed_status,
+    })
+}
+
+/// A store whose job is ready.
+struct Store {
+    incoming: Incoming,
+    candidate: String,
+    candidate_taken: bool,
+}
+
+impl Store {
+    /// Commit, beside it the file's sync, then the place.
+    fn durable(&mut self, job: Box<StoreJob>) -> Result<Stored, StoreError> {
+        let started = Instant::now();
+        let awaited = self.incoming.shared.committer.store(job);
+        let synced = self.incoming.temp.as_ref().map(TempFile::sync);
+        let synced_at = Instant::now();
+        self.incoming.times.sync = synced_at - started;
+        let answer = awaited.wait().ok_or(StoreError::Closed)?;
+        self.incoming.times.index = synced_at.elapsed();
+        let stored = answer.result?;
+        if stored.outcome == Outcome::Ignored {
+            return Ok(stored);
+        }
+        if let Some(Err(error)) = synced {
+            self.device_failed(&error);
+            self.revoke(&stored);
+            return Err(StoreError::ReadOnly(error.to_string()));
+        }
+        let journal = answer.job.as_ref().and_then(|job| match &job.pending {
+            JobPending::Journal(bytes) => Some(bytes.as_slice()),
+            JobPending::Temp(_) | JobPending::Written => None,
+        });
+        let placed = self.place(&stored, journal, false);
+        let journal_bytes = journal.map_or(0, |bytes| bytes.len() as u64);
+        self.placed(placed, stored, journal_bytes)
+    }
+
+    /// Apply, note in the relaxed journal, then the place.
+    fn relaxed(&mut self, job: Box<StoreJob>) -> Result<Stored, StoreError> {
+        let started = Instant::now();
+        let mut record = RelaxedRecord {
+            device: job.device,
+            file_bytes: job.file_bytes,
+            hash: job.hash,
+            calling_ae: job.calling_ae.clone(),
+            file: String::new(),
+        };
+        let awaited = self.incoming.shared.committer.store(job);
+        let answer = awaited.wait().ok_or(StoreError::Closed)?;
+        self.incoming.times.index = started.elapsed();
+        let stored = answer.result?;
+        let rewritten = match stored.outcome {
+            Outcome::Ignored => return Ok(stored),
+            Outcome::New => false,
+            Outcome::Rewritten => true,
+        };
+        if !rewritten {
+            record.file.clone_from(&stored.file);
+            if let Err(error) = self.incoming.shared.relaxed.append(&record) {
+                self.revoke(&stored);
+                let path = self
+                    .incoming
+                    .config
+                    .index_dir
+                    .join(crate::relaxed::RELAXED_JOURNAL);
+                return Err(StoreError::io("write", &path, error));
+            }
+        }
+        let bytes = std::mem::take(&mut self.incoming.gathered);
+        let journal = self.incoming.temp.is_none().then_some(bytes.as_slice());
+        let placed = self.place(&stored, journal, rewritten);
+        self.incoming.shared.buffers.give(bytes);
+        self.placed(placed, stored, 0)
+    }
+
+    /// Puts the file where the index says. `sync`: its bytes must be durable before they replace others.
+    fn place(
+        &mut self,
+        stored: &Stored,
+        bytes: Option<&[u8]>,
+        sync: bool,
+    ) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let shared = &self.incoming.shared;
+        if stored.follows.is_some() {
+            let uid = &self.incoming.sop_instance;
+            shared
+                .in_flight
+                .wait_for_file(uid, stored.device, &stored.file);
+        }
+        let place = Place {
+            disk: &shared.disk,
+            device: &self.incoming.device,
+            file: &stored.file,
+            replace: stored.outcome == Outcome::Rewritten && stored.replaced.is_none()
+                || stored.file == self.candidate && self.candidate_taken,
+        };
+        let result = match (&self.incoming.temp, bytes) {
+            (Some(temp), _) => {
+                if sync {
+                    temp.sync()?;
+                }
+                place.renamed(&self.incoming.device.temp_path(&temp.name))
+            }
+            (None, Some(bytes)) => place.bytes(bytes, sync),
+            (None, None) => Err(StoreError::Index("the bytes of a store are gone".into())),
+        };
+        self.incoming.times.place = started.elapsed();
+        result
+    }
+
+    /// Ends a store whose file is in place, or takes it back.
+    fn placed(
+        &mut self,
+        placed: Result<(), StoreError>,
+        stored: Stored,
+        journal_bytes: u64,
+    ) -> Result<Stored, StoreError> {
+        if let Err(error) = placed {
+            self.revoke(&stored);
+            return Err(error);
+        }
+        if let Some(temp) = self.incoming.temp.take() {
+            self.incoming.shared.buffers.give(temp.hand_over());
+        }
+        if let Some(pending) = stored.pending {
+            let settler = &self.incoming.shared.settler;
+            settler.add(pending, stored.device, journal_bytes);
+        }
+        Ok(stored)
+    }
+
+    fn device_failed(&self, error: &StoreError) {
+        self.incoming.device.set_read_only(&error.to_string());
+    }
+
+    /// Takes a committed store back. When even that fails the row stays with a file that start-up checks.
+    fn revoke(&self, stored: &Stored) {
+        let Some(pending) = stored.pending else {
+            return;
+        };
+        let shared = &self.incoming.shared;
+        let revoked = shared.committer.change(move |txn| txn.revoke(pending));
+        if let Ok(Some(file)) = revoked.map(|revoked| revoked.file) {
+            shared.remove_unnamed(file.device, &file.file);
+        }
+    }
+}

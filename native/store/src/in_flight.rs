@@ -1,0 +1,102 @@
+//! Which objects are between their commit and their place on disk.
+//!
+//! Two stores of one SOP instance never overlap: the second waits here until the first has its file in place
+//! or was refused, so that the file always belongs to the last committed row. A store that takes over the name
+//! of a deleted object's file waits here until that file, if still under way, is in place.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+/// The objects under way.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    objects: Mutex<HashMap<String, Option<(u16, String)>>>,
+    freed: Condvar,
+}
+
+/// One object under way; dropping it lets the next store of the same instance go on.
+#[derive(Debug)]
+pub struct InFlightGuard {
+    table: Arc<InFlight>,
+    uid: String,
+}
+
+impl InFlight {
+    /// Waits until no other store of this instance is under way, and claims it.
+    pub fn enter(self: &Arc<Self>, uid: &str) -> InFlightGuard {
+        let uid = uid.to_owned();
+        let mut objects = self.objects.lock();
+        while objects.contains_key(&uid) {
+            self.freed.wait(&mut objects);
+        }
+        objects.insert(uid.clone(), None);
+        InFlightGuard {
+            table: Arc::clone(self),
+            uid,
+        }
+    }
+
+    /// Waits until no store of another instance is about to put this file in place.
+    pub fn wait_for_file(&self, uid: &str, device: u16, file: &str) {
+        let mut objects = self.objects.lock();
+        let busy = |objects: &HashMap<String, Option<(u16, String)>>| {
+            objects.iter().any(|(other, place)| {
+                other != uid
+                    && place
+                        .as_ref()
+                        .is_some_and(|(d, f)| *d == device && f == file)
+            })
+        };
+        while busy(&objects) {
+            self.freed.wait(&mut objects);
+        }
+    }
+
+    /// Objects under way.
+    pub fn count(&self) -> usize {
+        self.objects.lock().len()
+    }
+
+    /// Notes the file that the index gave to the instance. Called by the committer before it answers.
+    pub fn set_file(&self, uid: &str, device: u16, file: &str) {
+        if let Some(entry) = self.objects.lock().get_mut(uid) {
+            *entry = Some((device, file.to_owned()));
+        }
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.table.objects.lock().remove(&self.uid);
+        self.table.freed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn the_same_instance_waits_and_others_do_not() {
+        let table = Arc::new(InFlight::default());
+        let first = table.enter("1.2.3");
+        let _other = table.enter("1.2.4");
+        table.set_file("1.2.3", 0, "a/b");
+        table.wait_for_file("1.2.3", 0, "a/b");
+        let gone = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let _second = table.enter("1.2.3");
+                gone.load(Ordering::SeqCst)
+            });
+            gone.store(true, Ordering::SeqCst);
+            drop(first);
+            assert!(waiter.join().unwrap());
+        });
+        assert_eq!(table.count(), 1);
+        table.wait_for_file("1.2.9", 0, "a/b");
+    }
+}

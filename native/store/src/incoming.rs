@@ -1,0 +1,344 @@
+//! One object while it is received: scanned as it comes, kept in memory while small, in a private temporary
+//! file when larger, in the form it will be stored in.
+//!
+//! Memory per object is bounded: what is gathered before a file is opened, one write buffer, and the header
+//! that the scanner keeps. Dropping an `Incoming` removes every trace of it. Nothing here decides whether the
+//! object is acceptable; `finish` does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyserver_proto::file::{MetaFields, encode_part10, encode_v2_start};
+use pyserver_proto::scan::{HeaderScanner, ScanError};
+use pyserver_proto::tag::Tag;
+use pyserver_proto::transfer_syntax::TransferSyntax;
+
+use crate::archive::Shared;
+use crate::config::{ArchiveConfig, Durability};
+use crate::convert::Converter;
+use crate::device::Device;
+use crate::edit::{Edits, reaches_past_patient, splice};
+use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
+use crate::finish::finish;
+use crate::temp_file::TempFile;
+
+/// Elements before the patient's are waited for up to this many bytes; an object that has more there is
+/// stored without edits of its data.
+const EDIT_WAIT_BYTES: usize = 1 << 20;
+
+/// What is known when an object begins to arrive.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceiveContext<'a> {
+    /// The sender's AE title.
+    pub calling_ae: &'a str,
+    /// The AE title it called.
+    pub called_ae: &'a str,
+    /// Transfer syntax of the data set.
+    pub transfer_syntax: TransferSyntax,
+    /// Affected SOP Class UID of the command, as received but for padding.
+    pub sop_class_uid: &'a str,
+    /// Affected SOP Instance UID of the command, as received but for padding.
+    pub sop_instance_uid: &'a str,
+    /// Overrides what the configuration promises this sender.
+    pub durability: Option<Durability>,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreOutcome {
+    /// New, rewritten or ignored.
+    pub kind: crate::apply::Outcome,
+    /// SOP Instance UID.
+    pub sop_instance_uid: String,
+    /// Number of the image's row.
+    pub image: crate::schema::ImageKey,
+    /// Device number.
+    pub device: u16,
+    /// File on that device.
+    pub file: String,
+    /// Size of the file.
+    pub file_bytes: u64,
+    /// Bytes of the data set as received.
+    pub dataset_bytes: u64,
+    /// What the log should hear.
+    pub warnings: Vec<String>,
+    /// Where the time went.
+    pub times: StoreTimes,
+}
+
+/// Time spent on one object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreTimes {
+    /// Scanning, converting and checking.
+    pub scan: Duration,
+    /// Hashing and writing.
+    pub write: Duration,
+    /// Waiting for the file's sync.
+    pub sync: Duration,
+    /// Waiting for the index, beyond the file's sync.
+    pub index: Duration,
+    /// Putting the file in its place.
+    pub place: Duration,
+}
+
+/// An object that is being received.
+pub struct Incoming {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: Arc<ArchiveConfig>,
+    pub(crate) device: Arc<Device>,
+    pub(crate) calling_ae: String,
+    pub(crate) called_ae: String,
+    pub(crate) sop_class: String,
+    pub(crate) sop_instance: String,
+    pub(crate) durability: Durability,
+    /// Work to queue with the object's row.
+    pub(crate) jobs: Vec<Vec<u8>>,
+    /// Whether the file is a `.v2` one.
+    pub(crate) headerless: bool,
+    /// Transfer syntax received.
+    pub(crate) received: TransferSyntax,
+    /// Transfer syntax in the file.
+    pub(crate) stored: TransferSyntax,
+    /// Bytes before the data set in the file.
+    pub(crate) dataset_offset: usize,
+    pub(crate) scanner: Option<HeaderScanner>,
+    /// The file's beginning while there is no temporary file: meta information, then the data set as received.
+    pub(crate) gathered: Vec<u8>,
+    /// Where to look again whether a file can be opened.
+    look_again: usize,
+    pub(crate) edits: Option<Edits>,
+    /// How far the edits moved what follows them.
+    pub(crate) shift: i64,
+    pub(crate) converter: Option<Converter>,
+    converted: Vec<u8>,
+    pub(crate) temp: Option<TempFile>,
+    pub(crate) hasher: blake3::Hasher,
+    pub(crate) times: StoreTimes,
+}
+
+impl Incoming {
+    /// Starts an object.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        context: &ReceiveContext<'_>,
+    ) -> Result<Self, StoreError> {
+        let config = shared.config();
+        let device = shared.pick_device(&config)?;
+        let received = context.transfer_syntax;
+        let headerless =
+            config.file_name_syntax.is_v2() && received == TransferSyntax::ImplicitLittleEndian;
+        let stored = received;
+        let start = if headerless {
+            encode_v2_start()
+        } else {
+            encode_part10(&MetaFields {
+                sop_class_uid: context.sop_class_uid.as_bytes(),
+                sop_instance_uid: context.sop_instance_uid.as_bytes(),
+                transfer_syntax: stored,
+            })
+        };
+        let mut gathered = shared.buffers.take();
+        gathered.extend_from_slice(&start);
+        Ok(Self {
+            durability: context
+                .durability
+                .unwrap_or_else(|| config.durability_of(context.calling_ae)),
+            look_again: start.len() + config.journal_object_bytes,
+            dataset_offset: start.len(),
+            scanner: Some(HeaderScanner::new(received, config.scan_limits)),
+            converter: Converter::new(received, stored),
+            shared: Arc::clone(shared),
+            config,
+            device,
+            calling_ae: context.calling_ae.to_owned(),
+            called_ae: context.called_ae.to_owned(),
+            sop_class: context.sop_class_uid.to_owned(),
+            sop_instance: context.sop_instance_uid.to_owned(),
+            jobs: Vec::new(),
+            headerless,
+            received,
+            stored,
+            gathered,
+            edits: None,
+            shift: 0,
+            converted: Vec::new(),
+            temp: None,
+            hasher: blake3::Hasher::new(),
+            times: StoreTimes::default(),
+        })
+    }
+
+    /// Queues work in the transaction that stores the object.
+    pub fn queue(&mut self, payload: Vec<u8>) {
+        self.jobs.push(payload);
+    }
+
+    /// Takes the next bytes of the data set. After an error the object is lost; drop it.
+    pub fn write(&mut self, fragment: &[u8]) -> Result<(), StoreError> {
+        let status = self.config.store_failed_status;
+        self.take(fragment)
+            .map_err(|e| e.with_failed_status(status))
+    }
+
+    /// Checks the object, stores it and gives it its name, as durable as was promised.
+    pub fn finish(self) -> Result<StoreOutcome, StoreError> {
+        let status = self.config.store_failed_status;
+        finish(self).map_err(|e| e.with_failed_status(status))
+    }
+
+    fn take(&mut self, fragment: &[u8]) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let scanner = self.scanner.as_mut().ok_or(StoreError::Closed)?;
+        scanner.push(fragment).map_err(not_understood)?;
+        let scanned = Instant::now();
+        self.times.scan += scanned - started;
+        if self.temp.is_some() {
+            self.append(fragment)?;
+        } else {
+            self.gathered.extend_from_slice(fragment);
+            if self.gathered.len() > self.look_again {
+                self.open_file()?;
+            }
+        }
+        self.times.write += scanned.elapsed();
+        Ok(())
+    }
+
+    /// Moves what is gathered to a temporary file, if the edits can be made by now.
+    fn open_file(&mut self) -> Result<(), StoreError> {
+        let dataset = self.gathered.get(self.dataset_offset..).unwrap_or_default();
+        self.check_size(dataset.len() as u64)?;
+        if !self.received.is_deflated() && !reaches_past_patient(dataset, self.received.encoding())
+        {
+            if dataset.len() < EDIT_WAIT_BYTES {
+                self.look_again = self.gathered.len() + self.gathered.len() / 2;
+                return Ok(());
+            }
+            self.edits = Some(Edits::default());
+        }
+        if self.edits.is_none() {
+            let wanted = self.wanted_edits();
+            self.edit(&wanted);
+        }
+        let write_back = self.durability == Durability::Durable;
+        let buffer = self.shared.buffers.take();
+        let mut temp = TempFile::create(&self.shared.disk, &self.device, buffer, write_back)?;
+        let gathered = std::mem::take(&mut self.gathered);
+        let (start, dataset) = gathered.split_at(self.dataset_offset.min(gathered.len()));
+        if self.converter.is_none() {
+            self.hasher.update(dataset);
+            temp.append(&gathered)?;
+            self.temp = Some(temp);
+        } else {
+            temp.append(start)?;
+            self.temp = Some(temp);
+            self.append(dataset)?;
+        }
+        self.shared.buffers.give(gathered);
+        Ok(())
+    }
+
+    /// Makes edits in what is gathered. Deflated data stays as it is; its rows alone get the values.
+    pub(crate) fn edit(&mut self, wanted: &Edits) {
+        if !wanted.is_empty() && !self.received.is_deflated() {
+            let dataset = self.gathered.get(self.dataset_offset..).unwrap_or_default();
+            let edited = splice(dataset, self.received.encoding(), wanted);
+            self.shift = edited.len() as i64 - dataset.len() as i64;
+            self.gathered.truncate(self.dataset_offset);
+            self.gathered.extend_from_slice(&edited);
+        }
+        self.edits = Some(wanted.clone());
+    }
+
+    fn wanted_edits(&self) -> Edits {
+        let value = |tag| self.scanner.as_ref().and_then(|s| s.value(tag));
+        Edits::wanted(
+            &self.config,
+            value(Tag::PATIENT_ID),
+            value(Tag::PATIENT_NAME),
+        )
+    }
+
+    fn append(&mut self, fragment: &[u8]) -> Result<(), StoreError> {
+        let Some(temp) = &mut self.temp else {
+            return Err(StoreError::Closed);
+        };
+        let bytes = match &mut self.converter {
+            None => fragment,
+            Some(converter) => {
+                self.converted.clear();
+                converter.push(fragment, &mut self.converted)?;
+                &self.converted
+            }
+        };
+        self.hasher.update(bytes);
+        temp.append(bytes)?;
+        let written = temp.written();
+        self.check_size(written)
+    }
+
+    fn check_size(&self, dataset_bytes: u64) -> Result<(), StoreError> {
+        if dataset_bytes > self.config.dataset_bytes_max {
+            return Err(StoreError::refused(
+                crate::error::STATUS_OUT_OF_RESOURCES,
+                format!(
+                    "the data set is larger than {} bytes",
+                    self.config.dataset_bytes_max
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Hash of the stored data set.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        if self.temp.is_some() {
+            return *self.hasher.finalize().as_bytes();
+        }
+        let dataset = self.gathered.get(self.dataset_offset..).unwrap_or_default();
+        *blake3::hash(dataset).as_bytes()
+    }
+
+    /// Converts what is gathered in memory to the stored form.
+    pub(crate) fn convert_gathered(&mut self) -> Result<(), StoreError> {
+        let (Some(converter), None) = (&mut self.converter, &self.temp) else {
+            return Ok(());
+        };
+        let mut out = self.shared.buffers.take();
+        out.extend_from_slice(self.gathered.get(..self.dataset_offset).unwrap_or_default());
+        let dataset = self.gathered.get(self.dataset_offset..).unwrap_or_default();
+        converter.push(dataset, &mut out)?;
+        converter.finish(&mut out)?;
+        let old = std::mem::replace(&mut self.gathered, out);
+        self.shared.buffers.give(old);
+        Ok(())
+    }
+
+    /// Writes what conversion still held back, and everything else, to the temporary file.
+    pub(crate) fn complete_file(&mut self) -> Result<(), StoreError> {
+        let Some(temp) = &mut self.temp else {
+            return Ok(());
+        };
+        if let Some(converter) = &mut self.converter {
+            self.converted.clear();
+            converter.finish(&mut self.converted)?;
+            self.hasher.update(&self.converted);
+            temp.append(&self.converted)?;
+        }
+        temp.flush()
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.shared.buffers.give(std::mem::take(&mut self.gathered));
+        self.shared
+            .buffers
+            .give(std::mem::take(&mut self.converted));
+    }
+}
+
+/// The scanner's verdict as a refusal.
+pub(crate) fn not_understood(error: ScanError) -> StoreError {
+    StoreError::refused(STATUS_NOT_UNDERSTOOD, error.to_string())
+}

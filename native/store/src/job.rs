@@ -1,0 +1,98 @@
+//! One object on its way through the committer: everything the index stores about it, owned.
+
+use crate::apply::{BlobFacts, StoreChange, StoreRefusal, Stored};
+use crate::extract::RowValues;
+use crate::index::WriteTxn;
+use crate::pending::PendingKind;
+
+/// How the file comes to stand under its final name.
+#[derive(Debug)]
+pub(crate) enum JobPending {
+    /// The file's bytes ride in the transaction; the file is written afterwards.
+    Journal(Vec<u8>),
+    /// The file is in the device's private folder under this name.
+    Temp(String),
+    /// The file is written after the answer, or stands already; only the system has it.
+    Written,
+}
+
+/// One store.
+#[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are those of the index's `StoreChange`"
+)]
+pub(crate) struct StoreJob {
+    /// SOP Instance UID.
+    pub uid: String,
+    /// Values of its rows.
+    pub rows: RowValues,
+    /// Device number.
+    pub device: u16,
+    /// Name that the syntax gives.
+    pub file_candidate: String,
+    /// Whether a file stands there already.
+    pub candidate_taken: bool,
+    /// `RenameOnRewrite`.
+    pub rename_on_rewrite: bool,
+    /// `IgnoreRewrite`.
+    pub ignore_rewrite: bool,
+    /// Transfer syntax of the data set in the file.
+    pub transfer_syntax: String,
+    /// Size of the file.
+    pub file_bytes: u64,
+    /// Where the data set begins in it.
+    pub dataset_offset: u32,
+    /// Hash of the data set.
+    pub hash: [u8; 32],
+    /// Where the pixel data is, see `pixel`.
+    pub pixel: Vec<u8>,
+    /// Compressed header.
+    pub header: Vec<u8>,
+    /// How the file gets its name.
+    pub pending: JobPending,
+    /// The sender.
+    pub calling_ae: String,
+    /// Whom it called.
+    pub called_ae: String,
+    /// Work to queue in the same transaction.
+    pub jobs: Vec<Vec<u8>>,
+    /// Unix time in seconds.
+    pub now: u32,
+    /// Answered once applied, if new.
+    pub relaxed: bool,
+    /// Status for an object whose links disagree with what is stored.
+    pub refusal_status: u16,
+}
+
+impl StoreJob {
+    /// Applies the store in a transaction.
+    pub(crate) fn apply(&self, txn: &mut WriteTxn<'_>) -> Result<Stored, StoreRefusal> {
+        let jobs: Vec<&[u8]> = self.jobs.iter().map(Vec::as_slice).collect();
+        txn.store(&StoreChange {
+            rows: &self.rows,
+            blob: BlobFacts {
+                device: self.device,
+                file_candidate: &self.file_candidate,
+                candidate_taken_on_disk: self.candidate_taken,
+                rename_on_rewrite: self.rename_on_rewrite,
+                ignore_rewrite: self.ignore_rewrite,
+                transfer_syntax: &self.transfer_syntax,
+                file_bytes: self.file_bytes,
+                dataset_offset: self.dataset_offset,
+                hash: self.hash,
+                pixel: &self.pixel,
+            },
+            header: &self.header,
+            pending: match &self.pending {
+                JobPending::Journal(bytes) => PendingKind::Journal(bytes),
+                JobPending::Temp(name) => PendingKind::Temp(name),
+                JobPending::Written => PendingKind::Written,
+            },
+            calling_ae: &self.calling_ae,
+            called_ae: &self.called_ae,
+            jobs: &jobs,
+            now: self.now,
+        })
+    }
+}

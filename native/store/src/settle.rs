@@ -1,0 +1,231 @@
+//! Makes what was answered out of the journal durable in its own place: one sync per device for many files,
+//! then the pending records go.
+//!
+//! Files put in place since the last round are synced together (`syncfs`), at the latest a second after the
+//! first, earlier when many wait. A failed sync is never retried as if it had worked: the device becomes
+//! read-only and its records stay, so that the next start checks every file against them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::blob::Disk;
+use crate::commit::Committer;
+use crate::device::Device;
+use crate::error::StoreError;
+use crate::pending::PendingId;
+
+/// The first file of a round waits at most this long.
+const DELAY_MAX: Duration = Duration::from_secs(1);
+/// Files that start a round at once.
+const FILES_MAX: usize = 1024;
+/// Journal bytes that start a round at once.
+const BYTES_MAX: u64 = 32 << 20;
+/// Stores wait when this many times as much has piled up: the disk is slower than the senders.
+const BACKLOG_ROUNDS_MAX: usize = 16;
+
+/// A file in its place.
+struct Entry {
+    pending: PendingId,
+    device: u16,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: Vec<Entry>,
+    bytes: u64,
+    since: Option<Instant>,
+    /// Someone waits for the queue to be empty.
+    hurry: bool,
+    working: bool,
+    stop: bool,
+}
+
+struct State {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    /// Rounds that succeeded.
+    rounds: AtomicU64,
+    /// Files settled.
+    files: AtomicU64,
+}
+
+/// The way to the settling thread.
+pub(crate) struct Settler {
+    state: Arc<State>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Settler {
+    /// Starts the thread.
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        devices: Vec<Arc<Device>>,
+        committer: Arc<Committer>,
+    ) -> Result<Self, StoreError> {
+        let state = Arc::new(State {
+            queue: Mutex::new(Queue::default()),
+            changed: Condvar::new(),
+            rounds: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+        });
+        let worker = Worker {
+            state: Arc::clone(&state),
+            disk,
+            devices,
+            committer,
+        };
+        let thread = std::thread::Builder::new()
+            .name("settler".into())
+            .spawn(move || worker.run())
+            .map_err(|e| StoreError::io("start", std::path::Path::new("settler"), e))?;
+        Ok(Self {
+            state,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Hands in a file that stands in its place. Waits when far too many are on their way.
+    pub(crate) fn add(&self, pending: PendingId, device: u16, journal_bytes: u64) {
+        let mut queue = self.state.queue.lock();
+        while !queue.stop
+            && (queue.entries.len() >= FILES_MAX * BACKLOG_ROUNDS_MAX
+                || queue.bytes >= BYTES_MAX * BACKLOG_ROUNDS_MAX as u64)
+        {
+            self.state.changed.wait(&mut queue);
+        }
+        queue.entries.push(Entry { pending, device });
+        queue.bytes += journal_bytes;
+        let first = queue.since.is_none();
+        if first {
+            queue.since = Some(Instant::now());
+        }
+        if first || queue.is_full() {
+            self.state.changed.notify_all();
+        }
+    }
+
+    /// Waits until everything handed in so far is settled or given up.
+    pub(crate) fn drain(&self) {
+        let mut queue = self.state.queue.lock();
+        while !queue.stop && (queue.working || !queue.entries.is_empty()) {
+            queue.hurry = true;
+            self.state.changed.notify_all();
+            self.state.changed.wait(&mut queue);
+        }
+    }
+
+    /// Files waiting, rounds and files done.
+    pub(crate) fn figures(&self) -> (usize, u64, u64) {
+        let waiting = self.state.queue.lock().entries.len();
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        (waiting, load(&self.state.rounds), load(&self.state.files))
+    }
+
+    /// Settles what waits and ends the thread.
+    pub(crate) fn stop(&self) {
+        self.drain();
+        self.state.queue.lock().stop = true;
+        self.state.changed.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+impl Queue {
+    fn is_full(&self) -> bool {
+        self.entries.len() >= FILES_MAX || self.bytes >= BYTES_MAX
+    }
+}
+
+struct Worker {
+    state: Arc<State>,
+    disk: Arc<dyn Disk>,
+    devices: Vec<Arc<Device>>,
+    committer: Arc<Committer>,
+}
+
+impl Worker {
+    fn run(self) {
+        while let Some(entries) = self.next_round() {
+            self.settle(&entries);
+            let mut queue = self.state.queue.lock();
+            queue.working = false;
+            self.state.changed.notify_all();
+        }
+    }
+
+    /// Waits for a round to be due and takes it; `None` when the thread is to end.
+    fn next_round(&self) -> Option<Vec<Entry>> {
+        let mut queue = self.state.queue.lock();
+        loop {
+            if queue.stop {
+                return None;
+            }
+            match queue.since {
+                None => {
+                    queue.hurry = false;
+                    self.state.changed.notify_all();
+                    self.state.changed.wait(&mut queue);
+                }
+                Some(since) => {
+                    let due = since + DELAY_MAX;
+                    if queue.hurry || queue.is_full() || Instant::now() >= due {
+                        queue.since = None;
+                        queue.bytes = 0;
+                        queue.working = true;
+                        return Some(std::mem::take(&mut queue.entries));
+                    }
+                    self.state.changed.wait_until(&mut queue, due);
+                }
+            }
+        }
+    }
+
+    fn settle(&self, entries: &[Entry]) {
+        let numbers: BTreeSet<u16> = entries.iter().map(|entry| entry.device).collect();
+        let synced: BTreeSet<u16> = numbers
+            .into_iter()
+            .filter(|&number| self.sync(number))
+            .collect();
+        let settled: Vec<PendingId> = entries
+            .iter()
+            .filter(|entry| synced.contains(&entry.device))
+            .map(|entry| entry.pending)
+            .collect();
+        if settled.is_empty() {
+            return;
+        }
+        let count = settled.len() as u64;
+        // When this fails the records stay, and the next start finds their files whole.
+        if self
+            .committer
+            .change(move |txn| txn.settle(&settled))
+            .is_ok()
+        {
+            self.state.rounds.fetch_add(1, Ordering::Relaxed);
+            self.state.files.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    fn sync(&self, number: u16) -> bool {
+        let Some(device) = self.devices.get(usize::from(number)) else {
+            return false;
+        };
+        if device.read_only().is_some() {
+            return false;
+        }
+        match self.disk.sync_file_system(device.handle()) {
+            Ok(()) => true,
+            Err(error) => {
+                device.set_read_only(&format!("sync of {}: {error}", device.root().display()));
+                false
+            }
+        }
+    }
+}
