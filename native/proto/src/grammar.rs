@@ -222,6 +222,12 @@ impl Grammar {
         Ok(())
     }
 
+    /// Whether no sequence, item or encapsulated pixel data is open.
+    pub(crate) fn is_at_top(&mut self) -> bool {
+        self.close_ended();
+        self.frames.is_empty()
+    }
+
     /// Ends the data set.
     pub(crate) fn finish(&mut self) -> Result<(), ScanError> {
         self.close_ended();

@@ -41,11 +41,11 @@ impl Inflater {
     }
 
     /// Inflates `data` and hands every piece of output to `take`.
-    pub(crate) fn push(
+    pub(crate) fn push<E: From<ScanError>>(
         &mut self,
         mut data: &[u8],
-        mut take: impl FnMut(&[u8]) -> Result<(), ScanError>,
-    ) -> Result<(), ScanError> {
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         loop {
             if self.done {
                 self.trailing += data.len() as u64;
@@ -60,7 +60,9 @@ impl Inflater {
                     .free_bytes
                     .saturating_add(self.ratio_max.saturating_mul(self.taken));
                 if self.given > allowed {
-                    return Err(self.error(ScanErrorKind::DeflateRatio(self.ratio_max)));
+                    return Err(self
+                        .error(ScanErrorKind::DeflateRatio(self.ratio_max))
+                        .into());
                 }
                 take(self.window.get(..result.bytes_written).unwrap_or_default())?;
             }
@@ -69,7 +71,7 @@ impl Inflater {
                 Ok(_) if result.bytes_written == 0 && data.is_empty() => return Ok(()),
                 Err(MZError::Buf) if result.bytes_written == 0 => return Ok(()),
                 Ok(_) | Err(MZError::Buf) => {}
-                Err(_) => return Err(self.error(ScanErrorKind::Deflate)),
+                Err(_) => return Err(self.error(ScanErrorKind::Deflate).into()),
             }
         }
     }

@@ -4,6 +4,7 @@
 pub mod ae;
 pub mod association;
 pub mod charset;
+pub mod convert;
 pub mod dataset;
 pub mod datetime;
 pub mod dict;
