@@ -1,0 +1,157 @@
+"""What commands ask of an archive: one interface, whether a server has it open or we do.
+
+`LocalArchive` calls the native half; `pyserver.control.RemoteArchive` asks the running server
+through its socket. Both answer in plain dictionaries, so a command cannot tell them apart.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+Progress = Callable[[str, int, int], None]
+Keys = Mapping[str, str | list[str]]
+
+# Several files at once share a commit; more threads than this gain nothing on one disk.
+ADD_THREADS = 8
+
+TABLES = ("DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages", "DICOMWorkList")
+
+LEVELS = ("patient", "study", "series", "image")
+
+
+class ArchiveAccess(Protocol):
+    """The operations of the commands."""
+
+    def find(self, level: str, keys: Keys, limit: int, offset: int) -> list[dict[str, Any]]:
+        """Matches in this archive."""
+
+    def explain(self, level: str, keys: Keys) -> str:
+        """How a query would be answered."""
+
+    def counts(self) -> dict[str, int]:
+        """How much is in it."""
+
+    def dump(self, table: str) -> list[dict[str, str | None]]:
+        """All rows of one table."""
+
+    def delete(self, level: str, uids: list[str]) -> dict[str, int]:
+        """Delete exactly these."""
+
+    def add(self, paths: Sequence[str], calling_ae: str) -> list[dict[str, Any]]:
+        """Store files; one answer each, in their order."""
+
+    def regen(self, scope: Mapping[str, str], progress: Progress) -> dict[str, Any]:
+        """Rebuild the index from files."""
+
+    def fsck(self, repair: bool, verify_hash: bool, progress: Progress) -> dict[str, Any]:
+        """Compare index and files."""
+
+    def locate(self, level: str, uid: str) -> list[dict[str, Any]]:
+        """Where objects are."""
+
+    def get(
+        self, peer: Mapping[str, str | int], level: str, keys: Keys, progress: Progress
+    ) -> dict[str, Any]:
+        """Fetch objects of a peer into this archive by C-GET."""
+
+
+def query_model(level: str) -> str:
+    """The information model that a query of this level belongs to."""
+    return "patient" if level == "patient" else "study"
+
+
+class NativeArchive(Protocol):
+    """The part of `pyserver._native.Archive` that is used here."""
+
+    def find(
+        self, model: str, level: str, keys: Keys, limit: int = 0, offset: int = 0
+    ) -> list[dict[str, Any]]: ...
+    def explain(self, model: str, level: str, keys: Keys) -> str: ...
+    def counts(self) -> dict[str, int]: ...
+    def dump_table(self, name: str) -> list[dict[str, str | None]]: ...
+    def delete(self, level: str, uid: str | list[str]) -> dict[str, int]: ...
+    def add_file(self, path: str, calling_ae: str = "") -> dict[str, Any]: ...
+    def regen(
+        self, scope: Mapping[str, str], progress: Progress | None = None
+    ) -> dict[str, Any]: ...
+    def fsck(
+        self, repair: bool = False, verify_hash: bool = False, progress: Progress | None = None
+    ) -> dict[str, Any]: ...
+    def locate(self, level: str, uid: str) -> list[dict[str, Any]]: ...
+
+
+class NativeGet(Protocol):
+    """`pyserver._native.get`, as far as it is used here."""
+
+    def __call__(
+        self,
+        peer: Mapping[str, str | int],
+        calling_ae: str,
+        model: str,
+        level: str,
+        keys: Keys,
+        *,
+        archive: Any,
+        progress: Progress | None,
+    ) -> dict[str, Any]: ...
+
+
+class LocalArchive:
+    """An archive that this process has open."""
+
+    def __init__(self, native: NativeArchive, ae_title: str, get: NativeGet) -> None:
+        self._native = native
+        self._ae_title = ae_title
+        self._get = get
+
+    def find(self, level: str, keys: Keys, limit: int, offset: int) -> list[dict[str, Any]]:
+        return self._native.find(query_model(level), level, keys, limit, offset)
+
+    def explain(self, level: str, keys: Keys) -> str:
+        return self._native.explain(query_model(level), level, keys)
+
+    def counts(self) -> dict[str, int]:
+        return self._native.counts()
+
+    def dump(self, table: str) -> list[dict[str, str | None]]:
+        return self._native.dump_table(table)
+
+    def delete(self, level: str, uids: list[str]) -> dict[str, int]:
+        return self._native.delete(level, uids)
+
+    def add(self, paths: Sequence[str], calling_ae: str) -> list[dict[str, Any]]:
+        if len(paths) == 1:
+            return [self._add_one(paths[0], calling_ae)]
+        threads = min(ADD_THREADS, len(paths), 4 * (os.cpu_count() or 1))
+        with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="add") as pool:
+            return list(pool.map(lambda path: self._add_one(path, calling_ae), paths))
+
+    def regen(self, scope: Mapping[str, str], progress: Progress) -> dict[str, Any]:
+        return self._native.regen(dict(scope), progress)
+
+    def fsck(self, repair: bool, verify_hash: bool, progress: Progress) -> dict[str, Any]:
+        return self._native.fsck(repair, verify_hash, progress)
+
+    def locate(self, level: str, uid: str) -> list[dict[str, Any]]:
+        return self._native.locate(level, uid)
+
+    def get(
+        self, peer: Mapping[str, str | int], level: str, keys: Keys, progress: Progress
+    ) -> dict[str, Any]:
+        return self._get(
+            peer,
+            self._ae_title,
+            query_model(level),
+            level,
+            keys,
+            archive=self._native,
+            progress=progress,
+        )
+
+    def _add_one(self, path: str, calling_ae: str) -> dict[str, Any]:
+        try:
+            return self._native.add_file(path, calling_ae)
+        except Exception as error:
+            # One file that cannot be read must not end the run; the caller lists it.
+            return {"status": -1, "outcome": "refused", "file": "", "reason": str(error)}

@@ -1,0 +1,83 @@
+"""How a command reaches an archive or a peer."""
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+
+from pyserver import _native
+from pyserver.archive import ArchiveAccess, LocalArchive
+from pyserver.cli.command import home_folder, optional_settings, settings_of
+from pyserver.cli.output import Output
+from pyserver.config.peers import Address, parse_address
+from pyserver.config.settings import Settings
+from pyserver.control import ControlClient, RemoteArchive
+from pyserver.errors import ControlError, UsageError
+from pyserver.service import make_folders
+
+CALLED_DEFAULT = "ANY-SCP"
+CALLING_DEFAULT = "PYSERVER"
+
+
+@contextlib.contextmanager
+def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAccess]:
+    """The archive of the home folder: through its server when one runs, else opened here."""
+    client = ControlClient(home_folder(args))
+    if client.is_running():
+        yield RemoteArchive(client)
+        return
+    settings = settings_of(args)
+    make_folders(settings)
+    with out.progress("Opening") as progress:
+        archive = _native.Archive(settings.to_native(), progress)
+    try:
+        yield LocalArchive(archive, settings.ae_title, _native.get)
+    finally:
+        archive.close()
+
+
+def add_peer(parser: argparse.ArgumentParser, required: bool) -> None:
+    """--peer, --called and --calling."""
+    parser.add_argument(
+        "--peer",
+        metavar="PEER",
+        required=required,
+        help="AE title that acrnema.map names, or host:port, or AE@host:port",
+    )
+    parser.add_argument(
+        "--calling",
+        metavar="AE",
+        help=f"our own AE title (default: MyACRNema of the home folder, else {CALLING_DEFAULT})",
+    )
+
+
+def calling_ae(args: argparse.Namespace, settings: Settings | None) -> str:
+    """Our own AE title."""
+    if args.calling:
+        return str(args.calling)
+    return CALLING_DEFAULT if settings is None else settings.ae_title
+
+
+def resolve_peer(text: str, settings: Settings | None) -> Address:
+    """Where a peer is reached."""
+    ae, at, place = text.rpartition("@")
+    address = parse_address(place if at else text)
+    if address is not None:
+        return Address(ae if at else CALLED_DEFAULT, *address)
+    found = settings.peer_map.resolve(text) if settings is not None else None
+    if found is None:
+        where = settings.peer_map.path if settings is not None else "acrnema.map"
+        raise UsageError(f"{text!r}: no line of {where} fits, and it is not host:port")
+    return found
+
+
+def own_address(args: argparse.Namespace) -> tuple[Address, Settings | None]:
+    """Where the server of the home folder listens."""
+    settings = optional_settings(args)
+    client = ControlClient(home_folder(args))
+    with contextlib.suppress(ControlError):
+        status = client.call("status")
+        host = str(status["host"])
+        # A server on all interfaces is reached through loopback.
+        reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return Address(str(status["ae_title"]), reached, int(status["port"])), settings
+    raise UsageError(f"no server runs in {home_folder(args)}; name another system with --peer")

@@ -1,0 +1,6 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def interleave(planes: NDArray[Any], out: NDArray[Any]) -> None: ...
+def separate(pixels: NDArray[Any], out: NDArray[Any]) -> None: ...
