@@ -6,16 +6,16 @@
 //! rejection and to Sta10 as acceptor.
 //!
 //! ```text
-//!            acceptor                                   requestor
-//!  Sta1 idle --Evt5--> Sta2 --RQ--> Sta3 --accept--+    Sta1 --Evt1--> Sta4 --Evt2--> Sta5 --AC--+
-//!                        |            `-reject-> Sta13                                `-RJ-> Sta1 |
-//!                        v                         v                                              v
-//!                 (error, ARTIM)                 Sta6 data transfer <-----------------------------+
-//!                                       release-RQ |  | A-RELEASE request
-//!                                          Sta8 <--+  +--> Sta7      both at once: Sta9 .. Sta12
-//!                                response |                 | RP
-//!                                         v                 v
-//!                                       Sta13 --closed--> Sta1
+//!       acceptor                                     requestor
+//!  Sta1 --Evt5--> Sta2 --RQ--> Sta3 --accept--+    Sta1 --> Sta4 --> Sta5 --AC--+
+//!                   |            `-reject-> Sta13                      `-RJ-> Sta1
+//!                   v                         v                                 v
+//!            (error, ARTIM)                 Sta6 data transfer <----------------+
+//!                                release-RQ |  | local release request
+//!                                   Sta8 <--+  +--> Sta7      both at once: Sta9 .. Sta12
+//!                    local response |                 | RP
+//!                                   v                 v
+//!                                 Sta13 --closed--> Sta1
 //! ```
 
 /// States (PS3.8 tables 9-1 to 9-5).

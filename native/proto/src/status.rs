@@ -38,7 +38,7 @@ macro_rules! statuses {
 
 statuses! {
     SUCCESS = 0x0000, "Success";
-    REQUESTED_OPTIONAL_ATTRIBUTES_NOT_SUPPORTED = 0x0001, "Requested optional attributes are not supported";
+    OPTIONAL_ATTRIBUTES_NOT_SUPPORTED = 0x0001, "Requested optional attributes not supported";
     NO_SUCH_ATTRIBUTE = 0x0105, "No such attribute";
     INVALID_ATTRIBUTE_VALUE = 0x0106, "Invalid attribute value";
     ATTRIBUTE_LIST_ERROR = 0x0107, "Attribute list error";
@@ -66,7 +66,7 @@ statuses! {
     OUT_OF_RESOURCES_SUB_OPERATIONS = 0xA702, "Out of resources: unable to perform sub-operations";
     MOVE_DESTINATION_UNKNOWN = 0xA801, "Move destination unknown";
     DATA_SET_DOES_NOT_MATCH = 0xA900, "Data set or identifier does not match SOP class";
-    COERCION_OF_DATA_ELEMENTS = 0xB000, "Coercion of data elements, or sub-operations with failures";
+    COERCION_OF_DATA_ELEMENTS = 0xB000, "Coercion of elements, or failed sub-operations";
     ELEMENTS_DISCARDED = 0xB006, "Elements discarded";
     DATA_SET_DOES_NOT_MATCH_WARNING = 0xB007, "Data set does not match SOP class";
     CANNOT_UNDERSTAND = 0xC000, "Cannot understand";

@@ -1,7 +1,7 @@
 //! What an association tells its owner: events, who the peer is, and how it broke the protocol.
 
 use crate::ae::AeTitle;
-use crate::dimse::{CommandSet, CommandSetError};
+use crate::dimse::{CommandError, CommandSet, CommandSetError};
 use crate::pdu::{AssociateRq, PduError, PduType, Rejection, abort_reason};
 use crate::state::State;
 use crate::uid::Uid;
@@ -140,7 +140,7 @@ pub enum PeerErrorKind {
     UnknownContext(u8),
     /// A fragment that continues nothing: data before its command, a command inside another
     /// message, a context change.
-    #[error("unexpected {} fragment on presentation context {context_id}", if *.command { "command" } else { "data set" })]
+    #[error("unexpected {} fragment on presentation context {context_id}", fragment(*.command))]
     UnexpectedFragment {
         /// Its presentation context.
         context_id: u8,
@@ -158,6 +158,9 @@ pub enum PeerErrorKind {
     /// A command set with a broken frame.
     #[error(transparent)]
     Command(#[from] CommandSetError),
+    /// A command set without an operation or a message id.
+    #[error(transparent)]
+    Operation(#[from] CommandError),
     /// No protocol version that we know.
     #[error("protocol version {0:#06x} is not supported")]
     ProtocolVersion(u16),
@@ -182,8 +185,15 @@ impl PeerErrorKind {
         match self {
             Self::Pdu(error) => error.abort_reason(),
             Self::UnexpectedPdu { .. } => abort_reason::UNEXPECTED_PDU,
+            Self::Operation(CommandError::UnknownCommand(_)) => {
+                abort_reason::UNRECOGNIZED_PARAMETER
+            }
             Self::UnexpectedFragment { .. } => abort_reason::UNEXPECTED_PARAMETER,
             _ => abort_reason::INVALID_PARAMETER,
         }
     }
+}
+
+const fn fragment(command: bool) -> &'static str {
+    if command { "command" } else { "data set" }
 }

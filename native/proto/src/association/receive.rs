@@ -354,6 +354,9 @@ impl Association {
             receiver.command.clear();
             command
         };
+        if let Some(error) = command.unanswerable() {
+            return Err(error.into());
+        }
         let data_set = command.has_dataset();
         receiver.message = if data_set {
             Message::DataSet { context_id }

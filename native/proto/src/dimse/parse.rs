@@ -112,6 +112,29 @@ const fn is_answerable(request_field: u16) -> bool {
 }
 
 impl CommandSet {
+    /// Why nobody could answer this message: neither its kind nor its id can be told. `association`
+    /// refuses such messages, so that the errors of `parse` always have a response, but for
+    /// `UnexpectedResponse`.
+    pub fn unanswerable(&self) -> Option<CommandError> {
+        let Some(command) = self.command_field() else {
+            return Some(CommandError::NoCommandField);
+        };
+        let refers = command == field::C_CANCEL_RQ || command & field::RESPONSE != 0;
+        let id = if refers {
+            self.message_id_being_responded_to()
+        } else {
+            self.message_id()
+        };
+        if command != field::C_CANCEL_RQ && !is_answerable(command & !field::RESPONSE) {
+            return Some(CommandError::UnknownCommand(command));
+        }
+        if id.is_none() {
+            Some(CommandError::NoMessageId)
+        } else {
+            None
+        }
+    }
+
     /// The request that this command set carries.
     pub fn parse(&self) -> Result<CommandRequest, CommandError> {
         let command = self.command_field().ok_or(CommandError::NoCommandField)?;
@@ -256,6 +279,3 @@ pub(super) fn tags(value: &[u8]) -> Vec<Tag> {
     };
     value.chunks_exact(4).filter_map(tag).collect()
 }
-
-#[cfg(test)]
-mod tests;
