@@ -2,6 +2,8 @@
 //!
 //! `cargo test --release --test receive_path -- --ignored --nocapture` prints what it costs.
 
+#![allow(clippy::expect_used)] // Tests fail by panicking.
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Instant;

@@ -134,7 +134,7 @@ fn what_decides_nothing_is_taken() {
     for (what, extra) in [
         (
             "implementation version of 60000",
-            item(0x55, &[b'V'; 60_000]),
+            item(0x55, &vec![b'V'; 60_000]),
         ),
         (
             "implementation version of escapes",

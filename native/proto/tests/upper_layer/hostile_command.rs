@@ -86,7 +86,9 @@ fn what_nothing_depends_on_is_taken() {
             "{what}"
         );
     }
-    let long_originator = Command::store("1.2.3").raw(0x1030, &[b'A'; 60_000]).bytes();
+    let long_originator = Command::store("1.2.3")
+        .raw(0x1030, &vec![b'A'; 60_000])
+        .bytes();
     for command in [
         Command::store("1.2.3").us(0x700, 0xffff).bytes(),
         long_originator,
@@ -194,7 +196,7 @@ fn queries_that_get_a_status() {
         &b""[..],
         b"    ",
         &[b'A'; 1000],
-        &[b'A'; 60_000],
+        &vec![b'A'; 60_000],
         b";touch /tmp/hzcan",
     ] {
         assert_eq!(move_to(destination), "AC RSP8021=a801");

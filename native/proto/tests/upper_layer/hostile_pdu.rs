@@ -255,7 +255,7 @@ fn memory_follows_the_bytes_and_not_the_length_fields() {
     );
     assert!(server.association.read_space().len() <= 8 * 1024);
     for _ in 0..10 {
-        server.feed(&[0; 60_000], &[]);
+        server.feed(&vec![0; 60_000], &[]);
     }
     assert!(server.association.read_space().len() <= 256 * 1024);
 }
