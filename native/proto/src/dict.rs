@@ -96,7 +96,12 @@ fn vr_outside_table(tag: Tag) -> Vr {
 }
 
 fn repeater(tag: Tag) -> Option<&'static (u32, u32, Vr, &'static str)> {
-    if tag.is_private() {
+    let group = tag.group();
+    let listed = matches!(
+        group,
+        0x0020 | 0x0028 | 0x1000 | 0x1010 | 0x5000..=0x50FF | 0x6000..=0x60FF | 0x7F00..=0x7FFF
+    );
+    if !listed || tag.is_private() {
         return None;
     }
     REPEATERS.iter().find(|entry| tag.0 & entry.0 == entry.1)
@@ -110,6 +115,13 @@ mod tests {
     fn the_table_is_sorted() {
         assert!(ENTRIES.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(US_OR_SS.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn every_repeating_group_is_listed() {
+        for entry in &REPEATERS {
+            assert!(repeater(Tag(entry.1)).is_some(), "{}", Tag(entry.1));
+        }
     }
 
     #[test]

@@ -124,9 +124,6 @@ pub enum FileError {
     /// Neither of the layouts.
     #[error("not a DICOM file")]
     NotDicom,
-    /// Part 10 without (0002,0010).
-    #[error("the meta information names no transfer syntax")]
-    NoTransferSyntax,
     /// The meta information is longer than is read.
     #[error("the meta information is longer than {META_BYTES_MAX} bytes")]
     MetaTooLong,
@@ -212,21 +209,35 @@ fn probe_meta(
         Some(Ok(uid)) => Some(TransferSyntax::from_uid(&uid)),
         _ => None,
     };
-    if form == FileForm::Headerless {
-        let Some(first) = bytes.get(length..).and_then(<[u8]>::first_chunk::<8>) else {
-            return Ok(None);
-        };
-        let seen = little_endian(*first);
-        let syntax = named.filter(|named| named.is_explicit() == seen.is_explicit());
-        return Ok(Some(bare(offset + length, syntax.unwrap_or(seen), meta)));
-    }
-    let syntax = named.ok_or(FileError::NoTransferSyntax)?;
+    let syntax = match named {
+        Some(named) if form != FileForm::Headerless && !named.is_big_endian() => named,
+        _ => match bytes.get(length..).and_then(<[u8]>::first_chunk::<8>) {
+            Some(first) => seen_syntax(named, *first),
+            None => return Ok(None),
+        },
+    };
     Ok(Some(FileLayout {
         form,
         dataset_offset: (offset + length) as u64,
         syntax,
         meta,
     }))
+}
+
+/// The syntax named, unless the first element shows that it is not that one: meta information may name
+/// none, a `.v2` file may hold what its first element does not say, and Conquest writes little endian data
+/// sets under the big endian UID.
+fn seen_syntax(named: Option<TransferSyntax>, first: [u8; 8]) -> TransferSyntax {
+    let seen = little_endian(first);
+    let [group_low, group_high, ..] = first;
+    match named {
+        Some(named) if named.is_big_endian() => {
+            let looks_little = group_high == 0 && (4..=0x10).contains(&group_low);
+            if looks_little { seen } else { named }
+        }
+        Some(named) if named.is_explicit() == seen.is_explicit() => named,
+        _ => seen,
+    }
 }
 
 /// Length of the elements of group 0002; `None` when the bytes end among them.
@@ -341,6 +352,18 @@ mod tests {
     }
 
     #[test]
+    fn conquest_names_big_endian_and_writes_little() {
+        for (encoding, syntax) in [
+            (Encoding::EXPLICIT_LE, TransferSyntax::ExplicitLittleEndian),
+            (Encoding::EXPLICIT_BE, TransferSyntax::ExplicitBigEndian),
+        ] {
+            let mut file = part10(TransferSyntax::ExplicitBigEndian);
+            file.extend(object(encoding));
+            assert_eq!(probe(&file).unwrap().unwrap().syntax, syntax);
+        }
+    }
+
+    #[test]
     fn other_files_are_refused() {
         assert_eq!(probe(&[b'x'; 200]).unwrap_err(), FileError::NotDicom);
         assert_eq!(probe(&[0; 200]).unwrap_err(), FileError::NotDicom);
@@ -349,7 +372,8 @@ mod tests {
         file.extend_from_slice(b"DICM");
         put(&mut file, Tag::FILE_META_VERSION, Vr::Ob, &[0, 1]);
         file.extend(object(Encoding::EXPLICIT_LE));
-        assert_eq!(probe(&file).unwrap_err(), FileError::NoTransferSyntax);
+        let layout = probe(&file).unwrap().unwrap();
+        assert_eq!(layout.syntax, TransferSyntax::ExplicitLittleEndian);
     }
 
     proptest! {

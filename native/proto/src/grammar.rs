@@ -17,6 +17,10 @@ use crate::vr::Vr;
 
 /// Warnings remembered; more say nothing new.
 const WARNINGS_MAX: usize = 16;
+/// Tags that [`Grammar::take_plain`] takes: no reserved group, no pixel data, nothing after it.
+const PLAIN_TAGS: std::ops::Range<u32> = 0x0008_0000..0x7FE0_0000;
+/// Room made for top-level elements at the start; most objects have fewer.
+const ELEMENTS_USUAL: usize = 128;
 /// Bulk values remembered; objects have one or two.
 const BULK_MAX: usize = 1024;
 
@@ -150,7 +154,7 @@ impl Grammar {
             open: None,
             last_tag: None,
             sorted: true,
-            elements: Vec::new(),
+            elements: Vec::with_capacity(ELEMENTS_USUAL),
             pixel: None,
             bulk: Vec::new(),
             warnings: Vec::new(),
@@ -191,6 +195,48 @@ impl Grammar {
         };
         self.account(&head, holds, &action, value_at)?;
         Ok(Step::Done(action))
+    }
+
+    /// Takes the unremarkable elements at the start of `data` in one go: top level, in order, whole, short,
+    /// no sequence and no pixel data. Gives the bytes they take, all of which are kept. Everything else,
+    /// the first element included, is left to [`Grammar::step`].
+    pub(crate) fn take_plain(&mut self, data: &[u8]) -> usize {
+        let (Some(mut last), true) = (self.last_tag, self.frames.is_empty()) else {
+            return 0;
+        };
+        let room = self.limits.header_bytes_max.saturating_sub(self.kept);
+        let end = usize::try_from(room).unwrap_or(usize::MAX).min(data.len());
+        let kept = self.kept as usize;
+        let finder = &mut self.finder;
+        let mut at = 0;
+        while self.count < self.limits.elements_max {
+            let rest = data.get(at..).unwrap_or_default();
+            let head = match read_head_with(rest, self.base, |tag| finder.vr(tag)) {
+                HeadRead::Head(head) if !head.unknown_vr && head.vr != Vr::Sq => head,
+                _ => break,
+            };
+            let value_at = at + usize::from(head.bytes);
+            let next = value_at.saturating_add(head.length as usize);
+            let in_order = head.tag > last && PLAIN_TAGS.contains(&head.tag.0);
+            let short = head.length % 2 == 0 && head.length <= self.limits.value_bytes_max;
+            if !(in_order && short && next <= end) {
+                break;
+            }
+            self.elements.push(ElementRef {
+                tag: head.tag,
+                vr: head.vr,
+                head_bytes: head.bytes,
+                offset: (kept + value_at) as u32,
+                length: head.length,
+            });
+            self.count += 1;
+            last = head.tag;
+            at = next;
+        }
+        self.last_tag = Some(last);
+        self.kept += at as u64;
+        self.position += at as u64;
+        at
     }
 
     /// Moves the position and keeps the sums within the limits.
@@ -241,29 +287,7 @@ impl Grammar {
             // Stable: of two elements with one tag the first stays first.
             self.elements.sort_by_key(|element| element.tag);
         }
-        self.check_duplicates()
-    }
-
-    /// Two values for what identifies an object would let two readers see two objects.
-    fn check_duplicates(&mut self) -> Result<(), ScanError> {
-        let twice = |pair: &[ElementRef]| match pair {
-            [first, second] if first.tag == second.tag => Some(first.tag),
-            _ => None,
-        };
-        let found: Vec<Tag> = self
-            .elements
-            .windows(2)
-            .filter_map(twice)
-            .take(WARNINGS_MAX)
-            .collect();
-        for tag in found {
-            self.warn(ScanWarning::Duplicate(tag));
-        }
-        let identifying = |tag: &Tag| is_identifying(*tag);
-        match self.elements.windows(2).filter_map(twice).find(identifying) {
-            Some(tag) => Err(self.error(ScanErrorKind::Duplicate(tag))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     pub(crate) fn error(&self, kind: ScanErrorKind) -> ScanError {
@@ -273,7 +297,7 @@ impl Grammar {
         }
     }
 
-    fn warn(&mut self, warning: ScanWarning) {
+    pub(crate) fn warn(&mut self, warning: ScanWarning) {
         if self.warnings.len() < WARNINGS_MAX {
             self.warnings.push(warning);
         }
@@ -580,16 +604,4 @@ fn pass_head(head: &ElementHead, then: Then) -> Action {
 fn looks_explicit(length: u32) -> bool {
     let [a, b, ..] = length.to_le_bytes();
     Vr::from_bytes([a, b]).is_some()
-}
-
-/// Elements of which two values would mean two objects.
-fn is_identifying(tag: Tag) -> bool {
-    matches!(
-        tag,
-        Tag::SOP_CLASS_UID
-            | Tag::SOP_INSTANCE_UID
-            | Tag::PATIENT_ID
-            | Tag::STUDY_INSTANCE_UID
-            | Tag::SERIES_INSTANCE_UID
-    )
 }

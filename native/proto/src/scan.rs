@@ -103,7 +103,7 @@ pub enum ScanErrorKind {
     /// Groups 0000 and 0002 belong to messages and files.
     #[error("element {0} does not belong into a data set")]
     ForbiddenGroup(Tag),
-    /// An identifying element or the pixel data came twice.
+    /// An identifying element came with two values, or the pixel data twice.
     #[error("element {0} comes twice")]
     Duplicate(Tag),
     /// See [`ScanLimits::depth_max`].

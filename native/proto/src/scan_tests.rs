@@ -345,6 +345,7 @@ fn tolerated_faults_are_warnings() {
     put(&mut out, Tag::PIXEL_DATA, Vr::Ob, &[0; 255], EXPLICIT);
     put(&mut out, Tag::PATIENT_ID, Vr::Lo, b"P1", EXPLICIT);
     put(&mut out, Tag::SOP_INSTANCE_UID, Vr::Ui, b"1.2\0", EXPLICIT);
+    put(&mut out, Tag::SOP_INSTANCE_UID, Vr::Ui, b"1.2 ", EXPLICIT);
     out.extend_from_slice(b"\xe1\x7f\x10\0ZZ\x02\0xx");
     let scanned = scan(&out, jpeg(), ScanLimits::default()).unwrap();
     let wanted = [
@@ -353,6 +354,7 @@ fn tolerated_faults_are_warnings() {
         ScanWarning::OutOfOrder(Tag::PATIENT_ID),
         ScanWarning::OutOfOrder(Tag::SOP_INSTANCE_UID),
         ScanWarning::UnknownVr(Tag::new(0x7FE1, 0x0010)),
+        ScanWarning::Duplicate(Tag::SOP_INSTANCE_UID),
     ];
     assert_eq!(scanned.warnings, wanted);
     assert_eq!(

@@ -44,46 +44,65 @@ pub enum Vr {
     Uv,
 }
 
+/// The VR of each pair of letters.
+static BY_LETTERS: [[Option<Vr>; 26]; 26] = by_letters();
+
+const fn by_letters() -> [[Option<Vr>; 26]; 26] {
+    let mut table = [[None; 26]; 26];
+    let mut i = 0;
+    while i < Vr::ALL.len() {
+        let letters = Vr::ALL[i].as_str().as_bytes();
+        table[(letters[0] - b'A') as usize][(letters[1] - b'A') as usize] = Some(Vr::ALL[i]);
+        i += 1;
+    }
+    table
+}
+
 impl Vr {
+    /// All of them.
+    pub const ALL: [Self; 34] = [
+        Self::Ae,
+        Self::As,
+        Self::At,
+        Self::Cs,
+        Self::Da,
+        Self::Ds,
+        Self::Dt,
+        Self::Fd,
+        Self::Fl,
+        Self::Is,
+        Self::Lo,
+        Self::Lt,
+        Self::Ob,
+        Self::Od,
+        Self::Of,
+        Self::Ol,
+        Self::Ov,
+        Self::Ow,
+        Self::Pn,
+        Self::Sh,
+        Self::Sl,
+        Self::Sq,
+        Self::Ss,
+        Self::St,
+        Self::Sv,
+        Self::Tm,
+        Self::Uc,
+        Self::Ui,
+        Self::Ul,
+        Self::Un,
+        Self::Ur,
+        Self::Us,
+        Self::Ut,
+        Self::Uv,
+    ];
+
     /// Reads the two bytes of an explicit element header; `None` when they name no VR.
-    pub const fn from_bytes(bytes: [u8; 2]) -> Option<Self> {
-        Some(match &bytes {
-            b"AE" => Self::Ae,
-            b"AS" => Self::As,
-            b"AT" => Self::At,
-            b"CS" => Self::Cs,
-            b"DA" => Self::Da,
-            b"DS" => Self::Ds,
-            b"DT" => Self::Dt,
-            b"FD" => Self::Fd,
-            b"FL" => Self::Fl,
-            b"IS" => Self::Is,
-            b"LO" => Self::Lo,
-            b"LT" => Self::Lt,
-            b"OB" => Self::Ob,
-            b"OD" => Self::Od,
-            b"OF" => Self::Of,
-            b"OL" => Self::Ol,
-            b"OV" => Self::Ov,
-            b"OW" => Self::Ow,
-            b"PN" => Self::Pn,
-            b"SH" => Self::Sh,
-            b"SL" => Self::Sl,
-            b"SQ" => Self::Sq,
-            b"SS" => Self::Ss,
-            b"ST" => Self::St,
-            b"SV" => Self::Sv,
-            b"TM" => Self::Tm,
-            b"UC" => Self::Uc,
-            b"UI" => Self::Ui,
-            b"UL" => Self::Ul,
-            b"UN" => Self::Un,
-            b"UR" => Self::Ur,
-            b"US" => Self::Us,
-            b"UT" => Self::Ut,
-            b"UV" => Self::Uv,
-            _ => return None,
-        })
+    #[inline]
+    pub fn from_bytes([first, second]: [u8; 2]) -> Option<Self> {
+        let row = usize::from(first.wrapping_sub(b'A'));
+        let column = usize::from(second.wrapping_sub(b'A'));
+        *BY_LETTERS.get(row)?.get(column)?
     }
 
     /// The two letters.
@@ -215,13 +234,13 @@ mod tests {
 
     #[test]
     fn letters_round_trip() {
-        for first in b'A'..=b'Z' {
-            for second in b'A'..=b'Z' {
-                if let Some(vr) = Vr::from_bytes([first, second]) {
-                    assert_eq!(vr.as_str().as_bytes(), [first, second]);
-                }
-            }
+        for vr in Vr::ALL {
+            let letters = vr.as_str().as_bytes();
+            assert_eq!(Vr::from_bytes([letters[0], letters[1]]), Some(vr));
         }
+        let named = |pair: &[u8; 2]| Vr::from_bytes(*pair).is_some();
+        let pairs = (0..=u16::MAX).map(u16::to_be_bytes);
+        assert_eq!(pairs.filter(named).count(), Vr::ALL.len());
         assert_eq!(Vr::from_bytes(*b"ZZ"), None);
         assert_eq!(Vr::from_bytes([0, 0]), None);
     }

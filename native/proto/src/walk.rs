@@ -76,7 +76,12 @@ impl Walker {
         }
         // Start of the bytes to keep that have not been copied yet.
         let mut run = at;
-        while let Some(rest) = data.get(at..).filter(|rest| !rest.is_empty()) {
+        loop {
+            at += self.grammar.take_plain(data.get(at..).unwrap_or_default());
+            let rest = data.get(at..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
             let Step::Done(action) = self.grammar.step(rest)? else {
                 self.keep(data, run, at);
                 self.cut_off(rest);
@@ -163,6 +168,7 @@ impl Walker {
             return Err(grammar.error(ScanErrorKind::Truncated(tag)));
         }
         grammar.finish()?;
+        check_duplicates(&mut grammar, &self.bytes)?;
         Ok(Walked {
             bytes: self.bytes,
             elements: grammar.elements,
@@ -171,4 +177,35 @@ impl Walker {
             warnings: grammar.warnings,
         })
     }
+}
+
+/// Two values for what identifies an object would let two readers see two objects.
+fn check_duplicates(grammar: &mut Grammar, bytes: &[u8]) -> Result<(), ScanError> {
+    let mut twice = Vec::new();
+    for pair in grammar.elements.windows(2) {
+        let [first, second] = pair else { continue };
+        if first.tag != second.tag {
+            continue;
+        }
+        if is_identifying(first.tag) && first.trimmed(bytes) != second.trimmed(bytes) {
+            return Err(grammar.error(ScanErrorKind::Duplicate(first.tag)));
+        }
+        twice.push(first.tag);
+    }
+    for tag in twice {
+        grammar.warn(ScanWarning::Duplicate(tag));
+    }
+    Ok(())
+}
+
+/// Elements of which two values would mean two objects.
+fn is_identifying(tag: Tag) -> bool {
+    matches!(
+        tag,
+        Tag::SOP_CLASS_UID
+            | Tag::SOP_INSTANCE_UID
+            | Tag::PATIENT_ID
+            | Tag::STUDY_INSTANCE_UID
+            | Tag::SERIES_INSTANCE_UID
+    )
 }
