@@ -68,12 +68,22 @@ pub(crate) fn open_object(path: &Path) -> Result<OpenedObject, StoreError> {
 impl OpenedObject {
     /// Hands the data set out piece by piece; answers the size of the file.
     pub(crate) fn pieces(
-        mut self,
+        self,
         mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<u64, StoreError> {
+        self.pieces_while(|piece| take(piece).map(|()| true))
+    }
+
+    /// The same, as long as `take` wants more; answers the bytes read.
+    pub(crate) fn pieces_while(
+        mut self,
+        mut take: impl FnMut(&[u8]) -> Result<bool, StoreError>,
     ) -> Result<u64, StoreError> {
         let mut total = self.start.len() as u64;
         let offset = self.layout.dataset_offset as usize;
-        take(self.start.get(offset..).unwrap_or_default())?;
+        if !take(self.start.get(offset..).unwrap_or_default())? {
+            return Ok(total);
+        }
         let mut buffer = std::mem::take(&mut self.start);
         buffer.resize(PIECE_BYTES, 0);
         loop {
@@ -85,7 +95,9 @@ impl OpenedObject {
                 return Ok(total);
             }
             total += read as u64;
-            take(buffer.get(..read).unwrap_or_default())?;
+            if !take(buffer.get(..read).unwrap_or_default())? {
+                return Ok(total);
+            }
         }
     }
 }

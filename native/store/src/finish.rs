@@ -195,7 +195,7 @@ fn job(
         file_bytes,
         dataset_offset: incoming.dataset_offset as u32,
         hash,
-        pixel: if incoming.converter.is_some() || incoming.received.is_deflated() {
+        pixel: if incoming.received != incoming.stored || incoming.received.is_deflated() {
             Vec::new()
         } else {
             pixel::pack(pixel, incoming.shift)

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pyserver_proto::convert::{ConvertError, DatasetConverter};
 use pyserver_proto::file::{MetaFields, encode_part10, encode_v2_start};
 use pyserver_proto::scan::{HeaderScanner, ScanError};
 use pyserver_proto::tag::Tag;
@@ -15,7 +16,6 @@ use pyserver_proto::transfer_syntax::TransferSyntax;
 
 use crate::archive::Shared;
 use crate::config::{ArchiveConfig, Durability};
-use crate::convert::Converter;
 use crate::device::Device;
 use crate::edit::{Edits, reaches_past_patient, splice};
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
@@ -109,7 +109,7 @@ pub struct Incoming {
     pub(crate) edits: Option<Edits>,
     /// How far the edits moved what follows them.
     pub(crate) shift: i64,
-    pub(crate) converter: Option<Converter>,
+    pub(crate) converter: Option<DatasetConverter>,
     converted: Vec<u8>,
     pub(crate) temp: Option<TempFile>,
     pub(crate) hasher: blake3::Hasher,
@@ -125,9 +125,18 @@ impl Incoming {
         let config = shared.config();
         let device = shared.pick_device(&config)?;
         let received = context.transfer_syntax;
-        let headerless =
-            config.file_name_syntax.is_v2() && received == TransferSyntax::ImplicitLittleEndian;
-        let stored = received;
+        let headerless = config.file_name_syntax.is_v2() && received.is_uncompressed();
+        let stored = if headerless {
+            TransferSyntax::ImplicitLittleEndian
+        } else if received.is_big_endian() {
+            TransferSyntax::ExplicitLittleEndian
+        } else {
+            received
+        };
+        let converter = (received != stored)
+            .then(|| DatasetConverter::new(received, stored, config.scan_limits))
+            .transpose()
+            .map_err(not_convertible)?;
         let start = if headerless {
             encode_v2_start()
         } else {
@@ -146,7 +155,7 @@ impl Incoming {
             look_again: start.len() + config.journal_object_bytes,
             dataset_offset: start.len(),
             scanner: Some(HeaderScanner::new(received, config.scan_limits)),
-            converter: Converter::new(received, stored),
+            converter,
             shared: Arc::clone(shared),
             config,
             device,
@@ -267,7 +276,9 @@ impl Incoming {
             None => fragment,
             Some(converter) => {
                 self.converted.clear();
-                converter.push(fragment, &mut self.converted)?;
+                converter
+                    .push(fragment, &mut self.converted)
+                    .map_err(not_convertible)?;
                 &self.converted
             }
         };
@@ -301,29 +312,29 @@ impl Incoming {
 
     /// Converts what is gathered in memory to the stored form.
     pub(crate) fn convert_gathered(&mut self) -> Result<(), StoreError> {
-        let (Some(converter), None) = (&mut self.converter, &self.temp) else {
+        if self.temp.is_some() {
+            return Ok(());
+        }
+        let Some(mut converter) = self.converter.take() else {
             return Ok(());
         };
         let mut out = self.shared.buffers.take();
         out.extend_from_slice(self.gathered.get(..self.dataset_offset).unwrap_or_default());
         let dataset = self.gathered.get(self.dataset_offset..).unwrap_or_default();
-        converter.push(dataset, &mut out)?;
-        converter.finish(&mut out)?;
+        converter.push(dataset, &mut out).map_err(not_convertible)?;
+        converter.finish().map_err(not_convertible)?;
         let old = std::mem::replace(&mut self.gathered, out);
         self.shared.buffers.give(old);
         Ok(())
     }
 
-    /// Writes what conversion still held back, and everything else, to the temporary file.
+    /// Writes what is gathered to the temporary file and ends its conversion.
     pub(crate) fn complete_file(&mut self) -> Result<(), StoreError> {
         let Some(temp) = &mut self.temp else {
             return Ok(());
         };
-        if let Some(converter) = &mut self.converter {
-            self.converted.clear();
-            converter.finish(&mut self.converted)?;
-            self.hasher.update(&self.converted);
-            temp.append(&self.converted)?;
+        if let Some(converter) = self.converter.take() {
+            converter.finish().map_err(not_convertible)?;
         }
         temp.flush()
     }
@@ -340,5 +351,10 @@ impl Drop for Incoming {
 
 /// The scanner's verdict as a refusal.
 pub(crate) fn not_understood(error: ScanError) -> StoreError {
+    StoreError::refused(STATUS_NOT_UNDERSTOOD, error.to_string())
+}
+
+/// The converter's verdict as a refusal.
+fn not_convertible(error: ConvertError) -> StoreError {
     StoreError::refused(STATUS_NOT_UNDERSTOOD, error.to_string())
 }

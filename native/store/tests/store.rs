@@ -182,3 +182,152 @@ fn deleted_objects_free_files_and_folders() {
         assert_eq!(archive.delete(Level::Patient, b"P1").unwrap().bytes, 0);
     }
 }
+
+#[test]
+fn uncompressed_objects_are_kept_in_the_form_the_name_says() {
+    use pyserver_proto::file::{FileForm, probe};
+    use pyserver_proto::transfer_syntax::TransferSyntax as Ts;
+    let cases = [
+        (
+            "8",
+            Ts::ExplicitBigEndian,
+            FileForm::Part10,
+            Ts::ExplicitLittleEndian,
+        ),
+        (
+            "6",
+            Ts::ExplicitBigEndian,
+            FileForm::Headerless,
+            Ts::ImplicitLittleEndian,
+        ),
+        (
+            "6",
+            Ts::ExplicitLittleEndian,
+            FileForm::Headerless,
+            Ts::ImplicitLittleEndian,
+        ),
+        (
+            "6",
+            Ts::ImplicitLittleEndian,
+            FileForm::Headerless,
+            Ts::ImplicitLittleEndian,
+        ),
+        (
+            "8",
+            Ts::ImplicitLittleEndian,
+            FileForm::Part10,
+            Ts::ImplicitLittleEndian,
+        ),
+    ];
+    for (syntax, received, form, stored) in cases {
+        for durability in BOTH {
+            let home = tempfile::tempdir().unwrap();
+            let mut settings = config(home.path());
+            settings.file_name_syntax =
+                pyserver_store::filename::NameSyntax::parse(syntax).unwrap();
+            let archive = open(settings);
+            for size in [600, 300_000] {
+                let mut sample = Sample::new(1, size as u32, size);
+                let mut context = sample.context(durability);
+                context.transfer_syntax = received;
+                let mut incoming = archive.begin(&context).unwrap();
+                for piece in sample.encode(received.encoding()).chunks(9_001) {
+                    incoming.write(piece).unwrap();
+                }
+                let outcome = incoming.finish().unwrap();
+                let file = std::fs::read(archive.path(0, &outcome.file).unwrap()).unwrap();
+                assert_eq!(file.len() as u64, outcome.file_bytes);
+                let layout = probe(&file).unwrap().unwrap();
+                assert_eq!((layout.form, layout.syntax), (form, stored));
+                if received.is_big_endian() {
+                    let swap = |pair: &[u8]| [pair[1], pair[0]];
+                    sample.pixels = sample.pixels.chunks(2).flat_map(swap).collect();
+                }
+                let dataset = &file[layout.dataset_offset as usize..];
+                assert!(dataset == sample.encode(stored.encoding()));
+                let v2 = outcome.file.rsplit('.').next() == Some("v2");
+                assert_eq!(v2, form == FileForm::Headerless);
+            }
+        }
+    }
+}
+
+#[test]
+fn patients_without_name_and_id_get_them_in_file_and_index() {
+    use pyserver_proto::element::write_head;
+    use pyserver_proto::tag::Tag;
+    use pyserver_proto::vr::Vr;
+    for durability in BOTH {
+        for size in [600, 300_000] {
+            let home = tempfile::tempdir().unwrap();
+            let archive = open(config(home.path()));
+            let sample = Sample::new(1, 1, size);
+            let encoding = Encoding::EXPLICIT_LE;
+            let expected = {
+                let mut named = sample.clone();
+                named.patient = "00000000";
+                let bytes = named.encode(encoding);
+                let mut name = Vec::new();
+                write_head(&mut name, Tag::PATIENT_NAME, Vr::Pn, 12, encoding);
+                name.extend_from_slice(b"Test^Object ");
+                let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+                let mut changed = bytes[..at].to_vec();
+                write_head(&mut changed, Tag::PATIENT_NAME, Vr::Pn, 8, encoding);
+                changed.extend_from_slice(b"NO NAME ");
+                changed.extend_from_slice(&bytes[at + name.len()..]);
+                changed
+            };
+            let bytes = sample.encode(encoding);
+            let from = bytes
+                .windows(4)
+                .position(|w| w == [0x10, 0, 0x10, 0])
+                .unwrap();
+            let to = bytes
+                .windows(4)
+                .position(|w| w == [0x20, 0, 0x0D, 0])
+                .unwrap();
+            let anonymous = [&bytes[..from], &bytes[to..]].concat();
+            let mut incoming = archive.begin(&sample.context(durability)).unwrap();
+            for piece in anonymous.chunks(50) {
+                incoming.write(piece).unwrap();
+            }
+            let outcome = incoming.finish().unwrap();
+            assert_eq!(
+                outcome.file,
+                format!("00000000/1.2.3.1/1.2.3.1.1/{}.dcm", sample.sop)
+            );
+            assert!(stored_dataset(&archive, 0, &outcome.file) == expected);
+        }
+    }
+}
+
+#[test]
+fn files_are_added_by_the_same_rules() {
+    let home = tempfile::tempdir().unwrap();
+    let archive = open(config(home.path()));
+    let sample = Sample::new(1, 1, 200_000);
+    let first = store(&archive, &sample, Durability::Durable).unwrap();
+    let copy = home.path().join("copy");
+    std::fs::copy(archive.path(0, &first.file).unwrap(), &copy).unwrap();
+    archive.delete(Level::Image, sample.sop.as_bytes()).unwrap();
+    archive.wait_for_reaper();
+    let added = archive.add_file(&copy, "IMPORT").unwrap();
+    assert_eq!((added.kind, &added.file), (Outcome::New, &first.file));
+    assert!(copy.exists());
+    let bytes = std::fs::read(&copy).unwrap();
+    std::fs::write(&copy, &bytes[..bytes.len() - 10]).unwrap();
+    assert_eq!(
+        archive.add_file(&copy, "IMPORT").unwrap_err().status(),
+        0xC000
+    );
+    std::fs::write(&copy, b"no object").unwrap();
+    assert_eq!(
+        archive.add_file(&copy, "IMPORT").unwrap_err().status(),
+        0xC000
+    );
+    std::fs::write(&copy, b"").unwrap();
+    assert_eq!(
+        archive.add_file(&copy, "IMPORT").unwrap_err().status(),
+        0xC000
+    );
+}

@@ -1,0 +1,56 @@
+//! Takes objects from files: `add`, the drop folders. The same rules as for a received object.
+//!
+//! The file given is read, never moved or changed.
+
+use std::path::Path;
+
+use pyserver_proto::scan::HeaderScanner;
+use pyserver_proto::tag::Tag;
+
+use crate::archive::Archive;
+use crate::config::Durability;
+use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
+use crate::file_object::open_object;
+use crate::incoming::{Incoming, ReceiveContext, StoreOutcome, not_understood};
+
+impl Archive {
+    /// Stores the object in a file, durable when this returns.
+    pub fn add_file(&self, path: &Path, calling_ae: &str) -> Result<StoreOutcome, StoreError> {
+        let opened = open_object(path)?;
+        let (sop_class, sop_instance) = self.identity(path)?;
+        let mut incoming: Incoming = self.begin(&ReceiveContext {
+            calling_ae,
+            called_ae: "",
+            transfer_syntax: opened.layout.syntax,
+            sop_class_uid: &sop_class,
+            sop_instance_uid: &sop_instance,
+            durability: Some(Durability::Durable),
+        })?;
+        opened.pieces(|piece| incoming.write(piece))?;
+        incoming.finish()
+    }
+
+    /// Who the object is, read from its data set: what the meta information says does not count.
+    fn identity(&self, path: &Path) -> Result<(String, String), StoreError> {
+        let opened = open_object(path)?;
+        let limits = self.shared.config().scan_limits;
+        let mut scanner = HeaderScanner::new(opened.layout.syntax, limits);
+        let mut identity = (None, None);
+        opened.pieces_while(|piece| {
+            scanner.push(piece).map_err(not_understood)?;
+            let text = |tag| {
+                let value = scanner.value(tag)?;
+                Some(String::from_utf8_lossy(value).into_owned())
+            };
+            identity = (text(Tag::SOP_CLASS_UID), text(Tag::SOP_INSTANCE_UID));
+            Ok(identity.1.is_none() && !scanner.header_complete())
+        })?;
+        match identity {
+            (Some(class), Some(instance)) => Ok((class, instance)),
+            _ => Err(StoreError::refused(
+                STATUS_NOT_UNDERSTOOD,
+                "the data set has no SOP class or instance UID",
+            )),
+        }
+    }
+}
