@@ -18,14 +18,17 @@ use std::time::{Duration, Instant};
 
 pub use self::event::{AcceptedContext, Answer, Event, PeerError, PeerErrorKind, PeerInfo};
 use crate::ae::AeTitle;
-use crate::pdu::{AssociateRq, Fixed, Pdu, abort_reason, abort_source};
+use crate::pdu::{AssociateRq, Fixed, PDATA_BYTES_MIN, Pdu, abort_reason, abort_source};
 use crate::state::{Action, Evt, State, step};
 use crate::uid::Uid;
+
+/// Default of `Limits::pdu_bytes_max`, and what is sent at once when neither side has a limit.
+pub const PDU_BYTES_DEFAULT: u32 = 1024 * 1024;
 
 /// Bounds on what a peer may make us hold or wait for.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Largest P-DATA-TF variable field: advertised, enforced, and our own cap when sending to a
+    /// Largest P-DATA-TF variable field, 0 for no limit: advertised, enforced, and our own cap when sending to a
     /// peer without a limit. Default 1 MiB (DCMTK: 128 KiB at most, Orthanc: 16 KiB, pynetdicom: 16
     /// KiB).
     pub pdu_bytes_max: u32,
@@ -45,7 +48,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            pdu_bytes_max: 1024 * 1024,
+            pdu_bytes_max: PDU_BYTES_DEFAULT,
             associate_bytes_max: 256 * 1024,
             command_bytes_max: 64 * 1024,
             contexts_max: 128,
@@ -111,7 +114,10 @@ impl Association {
         association
     }
 
-    fn new(limits: Limits, now: Instant, called_ae: AeTitle, calling_ae: AeTitle) -> Self {
+    fn new(mut limits: Limits, now: Instant, called_ae: AeTitle, calling_ae: AeTitle) -> Self {
+        if limits.pdu_bytes_max != 0 {
+            limits.pdu_bytes_max = limits.pdu_bytes_max.max(PDATA_BYTES_MIN);
+        }
         Self {
             limits,
             requestor: false,

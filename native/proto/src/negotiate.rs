@@ -135,3 +135,118 @@ fn reply(context: &ProposedContext, rq: &AssociateRq, policy: &AcceptPolicy) -> 
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ae::AeTitle;
+    use crate::pdu::RoleSelection;
+
+    const CLASS: Uid = Uid::from_static("1.2.840.10008.5.1.4.1.1.2");
+    const OTHER: Uid = Uid::from_static("1.2.3.4");
+    const A: Uid = Uid::from_static("1.2.840.10008.1.2");
+    const B: Uid = Uid::from_static("1.2.840.10008.1.2.1");
+    const C: Uid = Uid::from_static("1.2.840.10008.1.2.4.50");
+
+    fn request(contexts: &[(Uid, &[Uid])]) -> AssociateRq {
+        let contexts = contexts.iter().zip((1..).step_by(2));
+        let contexts = contexts.map(|((abstract_syntax, syntaxes), id)| ProposedContext {
+            id,
+            abstract_syntax: *abstract_syntax,
+            transfer_syntaxes: syntaxes.to_vec(),
+        });
+        let title = AeTitle::from_wire(b"X");
+        AssociateRq::new(title, title, contexts.collect())
+    }
+
+    fn policy(requestor_scp: bool) -> AcceptPolicy {
+        let mut policy = AcceptPolicy::new();
+        let transfer_syntaxes = vec![B, A];
+        policy.support(
+            CLASS,
+            AcceptedSyntax {
+                transfer_syntaxes,
+                requestor_scp,
+            },
+        );
+        policy
+    }
+
+    #[test]
+    fn each_proposal_is_judged_alone() {
+        let rq = request(&[
+            (CLASS, &[A, B]),
+            (OTHER, &[A]),
+            (CLASS, &[C]),
+            (CLASS, &[]),
+            (CLASS, &[A]),
+            (Uid::EMPTY, &[A]),
+        ]);
+        let replies = negotiate(&rq, &policy(false));
+        let replies: Vec<_> = replies
+            .iter()
+            .map(|r| (r.id, r.result, r.transfer_syntax))
+            .collect();
+        assert_eq!(
+            replies,
+            [
+                (1, ContextResult::Accepted, B),
+                (3, ContextResult::AbstractSyntaxNotSupported, A),
+                (5, ContextResult::TransferSyntaxesNotSupported, C),
+                (7, ContextResult::TransferSyntaxesNotSupported, Uid::EMPTY),
+                (9, ContextResult::Accepted, A),
+                (11, ContextResult::AbstractSyntaxNotSupported, A),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_peers_order_decides_if_the_policy_says_so() {
+        let mut policy = policy(false);
+        policy.preference = Preference::Peers;
+        let replies = negotiate(&request(&[(CLASS, &[C, A, B])]), &policy);
+        assert_eq!(replies.first().map(|r| r.transfer_syntax), Some(A));
+    }
+
+    #[test]
+    fn unlisted_classes_follow_the_other_rule_if_they_are_legal() {
+        let mut policy = policy(false);
+        policy.other = policy.accepted(&CLASS).cloned();
+        let rq = request(&[
+            (OTHER, &[A]),
+            (Uid::from_static("../x"), &[A]),
+            (Uid::EMPTY, &[A]),
+        ]);
+        let accepted: Vec<_> = negotiate(&rq, &policy)
+            .iter()
+            .map(|r| r.result == ContextResult::Accepted)
+            .collect();
+        assert_eq!(accepted, [true, false, false]);
+    }
+
+    #[test]
+    fn roles_are_granted_only_where_asked_and_allowed() {
+        let mut rq = request(&[(CLASS, &[A]), (OTHER, &[A])]);
+        let roles = |rq: &AssociateRq, scp| negotiate(rq, &policy(scp)).first().map(|r| r.roles);
+        assert_eq!(roles(&rq, true), Some(None), "the defaults hold");
+        rq.user_info.roles.push(RoleSelection {
+            sop_class_uid: CLASS,
+            scu: false,
+            scp: true,
+        });
+        assert_eq!(
+            roles(&rq, true),
+            Some(Some(Roles {
+                scu: false,
+                scp: true
+            }))
+        );
+        assert_eq!(
+            roles(&rq, false),
+            Some(Some(Roles {
+                scu: false,
+                scp: false
+            }))
+        );
+    }
+}

@@ -1,5 +1,9 @@
 //! The beginning: proposals, acceptance and rejection on both sides (PS3.8 7.1, actions AE-2 to
 //! AE-8).
+//!
+//! Only what the standard leaves no choice about is decided here: protocol version, application
+//! context, a maximum length that leaves no room, and replies that answer nothing. Titles and
+//! contexts are judged by the caller, with `negotiate`.
 
 use super::{AcceptedContext, Association, PeerErrorKind};
 use crate::negotiate::{ContextReply, Roles};

@@ -1,4 +1,8 @@
 //! What an association tells its owner: events, who the peer is, and how it broke the protocol.
+//!
+//! Every way to break the protocol is one `PeerErrorKind`, with the numbers (limit, got), and knows
+//! its A-ABORT reason (PS3.8 table 9-26). No text of the peer's stands in an error message, so that
+//! it may go to a log as it is.
 
 use crate::ae::AeTitle;
 use crate::dimse::{CommandError, CommandSet, CommandSetError};

@@ -227,7 +227,7 @@ impl Association {
             Some((Action::Aa6, _)) => self.receiver.reading = Reading::Skip { left: length },
             Some(_) if pdu_type == PduType::PData => {
                 let limit = self.limits.pdu_bytes_max;
-                if length > limit.saturating_add(PDU_BYTES_SLACK) {
+                if limit != 0 && length > limit.saturating_add(PDU_BYTES_SLACK) {
                     return Err(PeerErrorKind::PduTooLong { length, limit });
                 }
                 if length == 0 {

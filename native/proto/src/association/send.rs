@@ -5,7 +5,7 @@
 //! through here: their sender asks for `data_chunk_max`, writes `pdata_header` and the bytes
 //! itself.
 
-use super::Association;
+use super::{Association, PDU_BYTES_DEFAULT};
 use crate::pdu::{
     PDATA_BYTES_MIN, PDU_HEADER_BYTES, PDV_HEADER_BYTES, PduHeader, PduType, PdvHeader,
 };
@@ -40,11 +40,13 @@ impl Association {
     /// Payload bytes that one P-DATA-TF may carry to this peer; even where the peer's maximum
     /// permits.
     pub fn data_chunk_max(&self) -> u32 {
-        let ours = self.limits.pdu_bytes_max;
-        let peers = if self.peer.max_pdu == 0 {
-            ours
-        } else {
-            self.peer.max_pdu.min(ours)
+        let ours = match self.limits.pdu_bytes_max {
+            0 => PDU_BYTES_DEFAULT,
+            max => max,
+        };
+        let peers = match self.peer.max_pdu {
+            0 => ours,
+            max => max.min(ours),
         };
         let payload = peers.max(PDATA_BYTES_MIN) - PDV_HEADER_BYTES as u32;
         // DCMTK refuses fragments of odd length.

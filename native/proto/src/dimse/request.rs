@@ -1,4 +1,8 @@
-//! Typed requests (PS3.7 9.3, 10.3) and their encoder; `parse` makes them from command sets.
+//! Typed requests of all DIMSE services (PS3.7 9.3, 10.3) and their encoder.
+//!
+//! A request here is complete: what is mandatory is no `Option`. The C-services have a type each,
+//! the six N-services share one, since they differ only in which elements they name. `parse` makes
+//! requests from command sets; nothing here judges whether a SOP class or a context fits.
 
 use super::command_set::Writer;
 use super::{DATA_SET_FOLLOWS, NO_DATA_SET, command_field as field, element};

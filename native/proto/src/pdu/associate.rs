@@ -21,6 +21,10 @@ const FIXED_BYTES: usize = 4 + 2 * AE_BYTES_MAX + RESERVED_BYTES;
 /// Reserved bytes behind the titles, which an acceptance returns unchanged.
 pub(crate) const RESERVED_BYTES: usize = 32;
 
+/// LIMIT: transfer syntaxes that are kept of one proposal; the standard knows about sixty. The rest
+/// is dropped, so that a request's memory stays near its size.
+const TRANSFER_SYNTAXES_MAX: usize = 128;
+
 const APPLICATION_CONTEXT_ITEM: u8 = 0x10;
 const CONTEXT_RQ_ITEM: u8 = 0x20;
 const CONTEXT_AC_ITEM: u8 = 0x21;
@@ -341,7 +345,9 @@ fn decode_proposed(value: &[u8]) -> Result<ProposedContext, PduError> {
                 let uid = read_uid(value).unwrap_or_default();
                 once(&mut abstract_syntax, "abstract syntax", uid)?;
             }
-            TRANSFER_SYNTAX_ITEM => transfer_syntaxes.extend(read_uid(value)),
+            TRANSFER_SYNTAX_ITEM if transfer_syntaxes.len() < TRANSFER_SYNTAXES_MAX => {
+                transfer_syntaxes.extend(read_uid(value));
+            }
             _ => {}
         }
     }

@@ -1,5 +1,8 @@
 //! Items and sub-items of A-ASSOCIATE PDUs: one byte type, one reserved byte, two byte length
 //! (PS3.8 9.3.1).
+//!
+//! The reader guarantees one thing, that no item runs past its parent; the writer that the lengths
+//! are right. What an item means is decided by the callers.
 
 use super::PduError;
 use crate::uid::Uid;

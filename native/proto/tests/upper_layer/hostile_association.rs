@@ -1,12 +1,17 @@
 //! Broken and odd A-ASSOCIATE-RQ: what is refused, and what is taken all the same.
 
+use pyserver_proto::ae::AeTitle;
+use pyserver_proto::association::{Association, Limits};
+use pyserver_proto::pdu::{AssociateRq, ProposedContext};
+
 use crate::support::{
-    APPLICATION_CONTEXT, IMPLICIT, VERIFICATION, application, associate_body, context, item,
-    item_of_length, outcome_of, pdu, request_of, user_info,
+    APPLICATION_CONTEXT, IMPLICIT, Server, VERIFICATION, application, associate_body, context,
+    item, item_of_length, outcome_of, pdu, request, request_of, uid, user_info,
 };
 
 /// AA-1 has neither source nor reason to tell (PS3.8 table 9-9).
 const ABORT: &str = "ABORT(0,0)";
+const SIX: &str = "ABORT(2,6)";
 
 #[test]
 fn protocol_version_and_application_context_are_rejected() {
@@ -216,4 +221,95 @@ fn items(extra: &[u8]) -> Vec<u8> {
         user_info(16_384, extra),
     ]
     .concat()
+}
+
+#[test]
+fn more_contexts_than_allowed_are_rejected() {
+    let limits = Limits {
+        contexts_max: 2,
+        ..Limits::default()
+    };
+    for (count, expected) in [(2, "AC"), (3, "RJ(1,3,2)")] {
+        let contexts: Vec<_> = (0..count)
+            .map(|n| (2 * n + 1, VERIFICATION, &[IMPLICIT][..]))
+            .collect();
+        let mut server = Server::new(limits.clone());
+        server.feed(&request(&contexts), &[]);
+        assert_eq!(server.outcome(), expected);
+    }
+}
+
+#[test]
+fn acceptances_that_answer_nothing() {
+    let accepted = |id, syntax: &str| {
+        item(
+            0x21,
+            &[&[id, 0, 0, 0][..], &item(0x40, syntax.as_bytes())].concat(),
+        )
+    };
+    let refused = item(0x21, &[1, 0, 3, 0, 0x40, 0, 0xff, 0xff]);
+    let info = |max| user_info(max, &[]);
+    for (what, items, expected, contexts) in [
+        (
+            "as proposed",
+            [accepted(1, IMPLICIT), info(0)].concat(),
+            "",
+            1,
+        ),
+        (
+            "refused, with junk for a syntax",
+            [refused, info(0)].concat(),
+            "",
+            0,
+        ),
+        (
+            "a syntax that was not proposed",
+            [accepted(1, "1.2.3"), info(0)].concat(),
+            "",
+            0,
+        ),
+        (
+            "a context that was not proposed",
+            [accepted(3, IMPLICIT), info(0)].concat(),
+            SIX,
+            0,
+        ),
+        (
+            "an even context",
+            [accepted(2, IMPLICIT), info(0)].concat(),
+            SIX,
+            0,
+        ),
+        (
+            "no room for data",
+            [accepted(1, IMPLICIT), info(6)].concat(),
+            SIX,
+            0,
+        ),
+        ("no user information", accepted(1, IMPLICIT), "", 1),
+        (
+            "a cut item",
+            [accepted(1, IMPLICIT), vec![0x50, 0, 0, 9]].concat(),
+            SIX,
+            0,
+        ),
+    ] {
+        let mut client = Server::new(Limits::default());
+        let context = ProposedContext {
+            id: 1,
+            abstract_syntax: uid(VERIFICATION),
+            transfer_syntaxes: vec![uid(IMPLICIT)],
+        };
+        let title = AeTitle::from_wire(b"X");
+        let rq = AssociateRq::new(title, title, vec![context]);
+        client.association = Association::requestor(Limits::default(), &rq, client.now);
+        client.act();
+        client.sent.clear();
+        client.feed(
+            &pdu(2, &associate_body(1, &[application(), items].concat())),
+            &[3],
+        );
+        assert_eq!(client.outcome(), expected, "{what}");
+        assert_eq!(client.association.contexts().len(), contexts, "{what}");
+    }
 }
