@@ -487,7 +487,7 @@ impl WriteTxn<'_> {
         if let Some(alive) = self.counters.alive.get_mut(level.index()) {
             *alive += 1;
         }
-        self.enter_search(level, number, change.rows)
+        self.move_search(level, number, &[], values)
     }
 
     /// Merges what the object says into an existing parent row.

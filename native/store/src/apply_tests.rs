@@ -9,7 +9,7 @@ use crate::delete::DeleteTarget;
 use crate::extract::ExtractPolicy;
 use crate::extract::tests::header;
 use crate::index::{Index, IndexOptions};
-use crate::pending::{PendingId, PendingKind};
+use crate::pending::{PendingId, PendingKind, Revoked};
 use crate::row::column;
 use crate::schema::Level;
 
@@ -90,7 +90,7 @@ impl Fixture {
         txn.commit().unwrap();
     }
 
-    pub fn revoke(&self, id: PendingId) -> crate::pending::Revoked {
+    pub fn revoke(&self, id: PendingId) -> Revoked {
         let mut txn = self.index.write().unwrap();
         let revoked = txn.revoke(id).unwrap();
         txn.commit().unwrap();
@@ -276,7 +276,7 @@ fn revoking_takes_back_what_the_store_did() {
     let first = f.store(&[]).unwrap();
     let second = f.store(&[(Tag::INSTANCE_NUMBER, Some("7"))]).unwrap();
     // The first is replaced: taking it back only keeps the second from restoring it.
-    assert_eq!(f.revoke(first.pending.unwrap()), Default::default());
+    assert_eq!(f.revoke(first.pending.unwrap()), Revoked::default());
     assert_eq!(f.counts(), [1, 1, 1, 1]);
     let revoked = f.revoke(second.pending.unwrap());
     assert_eq!(revoked.file.unwrap().file, second.file);

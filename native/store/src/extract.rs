@@ -13,10 +13,9 @@ use pyserver_proto::tag::Tag;
 use pyserver_proto::uid::is_valid_uid;
 
 use crate::columns::{ColumnType, Columns};
-use crate::fold::fold;
 use crate::layout::{Layout, StoredColumn};
 use crate::row::put_column;
-use crate::schema::{Level, SearchKind};
+use crate::schema::Level;
 
 /// Patient ID given to objects without one, unless empty IDs are allowed.
 pub const EMPTY_PATIENT_ID: &[u8] = b"00000000";
@@ -122,8 +121,6 @@ pub struct RowValues {
     pub name_is_default: bool,
     /// Stored columns per level, as `row` writes them.
     pub columns: [Vec<u8>; 4],
-    /// Folded texts for the search table, in the order of `SearchKind::ALL`; empty when there is none.
-    pub search: [Vec<u8>; 4],
     /// What the log should hear.
     pub warnings: Vec<Warning>,
 }
@@ -132,14 +129,6 @@ impl RowValues {
     /// Stored columns of one level.
     pub fn level(&self, level: Level) -> &[u8] {
         self.columns.get(level.index()).map_or(&[], Vec::as_slice)
-    }
-
-    /// Folded text for one kind of search.
-    pub fn search_text(&self, kind: SearchKind) -> &[u8] {
-        let position = SearchKind::ALL.iter().position(|&k| k == kind);
-        position
-            .and_then(|p| self.search.get(p))
-            .map_or(&[], Vec::as_slice)
     }
 }
 
@@ -200,14 +189,12 @@ impl Extractor {
             charset,
             name_is_default: header.value(Tag::PATIENT_NAME).is_none(),
             columns: Default::default(),
-            search: Default::default(),
             warnings,
         };
         for level in Level::ALL {
             let mut block = Vec::with_capacity(256);
             for (position, column) in self.layout.stored(level).iter().enumerate() {
                 let value = values.column(header, policy, level, position, column);
-                values.note_search(level, column.tag, value.as_deref());
                 if (level, column.tag) == (Level::Patient, Tag::PATIENT_ID) {
                     values.patient_id = value.as_deref().unwrap_or_default().to_vec();
                 }
@@ -264,20 +251,6 @@ impl RowValues {
             value.truncate(cut_at(&value, width, &self.charset));
         }
         Some(value)
-    }
-
-    /// Keeps what the search table needs of this column.
-    fn note_search(&mut self, level: Level, tag: Tag, value: Option<&[u8]>) {
-        let position = match (level, tag) {
-            (Level::Patient, Tag::PATIENT_NAME) => 0,
-            (Level::Study, Tag::PATIENT_NAME) => 1,
-            (Level::Study, Tag::STUDY_DATE) => 2,
-            (Level::Study, Tag::ACCESSION_NUMBER) => 3,
-            _ => return,
-        };
-        if let (Some(value), Some(place)) = (value, self.search.get_mut(position)) {
-            *place = fold(value, &self.charset);
-        }
     }
 }
 

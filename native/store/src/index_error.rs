@@ -23,6 +23,9 @@ pub enum IndexError {
         /// Version of this program.
         known: u32,
     },
+    /// A query wants more rows sorted than are held in memory.
+    #[error("more than {0} rows to sort")]
+    TooManyToSort(usize),
     /// `dicom.sql` does not parse.
     #[error(transparent)]
     Columns(#[from] ColumnError),

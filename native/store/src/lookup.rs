@@ -51,7 +51,7 @@ pub(crate) fn key_of<'c>(layout: &Layout, level: Level, columns: &'c [u8]) -> &'
     column(columns, layout.key_position(level)).unwrap_or_default()
 }
 
-impl<'i> ReadTxn<'i> {
+impl ReadTxn<'_> {
     /// Head and columns of a parent row, whether its ancestors are alive or not.
     pub(crate) fn parent_row(
         &self,

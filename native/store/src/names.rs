@@ -18,6 +18,16 @@ pub(crate) struct ChosenName {
     pub replaced: Option<ReplacedFile>,
 }
 
+/// Whether a name that has an owner can be taken.
+enum Takeover {
+    /// It belongs to someone.
+    No,
+    /// It is free.
+    Free,
+    /// It is free, but this unsettled store must have finished with the file first.
+    After(PendingId),
+}
+
 /// How often a name is varied before giving up; each try is one lookup.
 const TRIES_MAX: u32 = 1000;
 
@@ -68,8 +78,9 @@ impl WriteTxn<'_> {
                 Some(owner) => {
                     let owner = ImageKey::decode(owner).ok_or(IndexError::Corrupt("file owner"))?;
                     match self.takeover(image, owner)? {
-                        None => continue,
-                        Some(follows) => follows,
+                        Takeover::No => continue,
+                        Takeover::Free => None,
+                        Takeover::After(pending) => Some(pending),
                     }
                 }
             };
@@ -84,31 +95,29 @@ impl WriteTxn<'_> {
     }
 
     /// Whether `image` may take a name that `owner` has: its own always, a deleted image's when nothing
-    /// has begun to remove the file. Answers the unsettled store to wait for.
-    fn takeover(
-        &mut self,
-        image: ImageKey,
-        owner: ImageKey,
-    ) -> Result<Option<Option<PendingId>>, IndexError> {
+    /// has begun to remove the file.
+    fn takeover(&mut self, image: ImageKey, owner: ImageKey) -> Result<Takeover, IndexError> {
         if owner == FILE_BEING_REMOVED {
-            return Ok(None);
+            return Ok(Takeover::No);
         }
         let live = owner != image && self.parent_is_live(Level::Series, owner.series)?;
         let tables = &self.index.tables;
         let row = match tables.images.get(&self.txn, &owner.encode())? {
-            Some(_) if live => return Ok(None),
+            Some(_) if live => return Ok(Takeover::No),
             Some(row) => row,
             // A deleted image whose row waits for the reaper.
             None => match tables
                 .tombs
                 .get(&self.txn, &tomb_key(Level::Image, owner.image))?
             {
-                Some(row) => row,
-                None => return Ok(None),
+                Some(tomb) => tomb.get(4..).unwrap_or_default(),
+                None => return Ok(Takeover::No),
             },
         };
         let pending = ImageRow::split(row)?.head.pending;
-        Ok(Some(self.unsettled(pending)?))
+        Ok(self
+            .unsettled(pending)?
+            .map_or(Takeover::Free, Takeover::After))
     }
 
     fn unsettled(&self, pending: u64) -> Result<Option<PendingId>, IndexError> {

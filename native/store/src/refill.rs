@@ -20,6 +20,9 @@ use crate::schema::{ImageKey, Level, meta_key};
 /// Rows per transaction.
 const PORTION: usize = 512;
 
+/// A record, copied.
+type KeyAndRow = (Vec<u8>, Vec<u8>);
+
 /// Layouts by number.
 type Layouts = HashMap<u16, LayoutRecord>;
 
@@ -222,7 +225,7 @@ fn portion(
     table: crate::lmdb::Table,
     txn: &heed::RoTxn<'_>,
     after: &[u8],
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, IndexError> {
+) -> Result<Vec<KeyAndRow>, IndexError> {
     let rows = table.range(txn, &behind_key(after))?.take(PORTION);
     rows.map(|item| {
         item.map(|(k, v)| (k.to_vec(), v.to_vec()))

@@ -19,7 +19,7 @@ pub fn put_column(out: &mut Vec<u8>, value: Option<&[u8]>) {
 }
 
 /// Walks the columns of a row in stored order; ends early on damaged bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct ColumnIter<'a> {
     reader: Reader<'a>,
 }
@@ -60,14 +60,12 @@ pub enum Choice {
     Both(Vec<u8>),
 }
 
+/// Decides about the column at a position that has an old and a new value.
+pub type Rule<'r> = &'r mut dyn FnMut(usize, &[u8], &[u8]) -> Choice;
+
 /// New values over old ones: an absent or empty new value never overwrites. `rule` decides where both
 /// sides have a value that differs. Answers whether anything differs from `old`.
-pub fn merge(
-    old: &[u8],
-    new: &[u8],
-    rule: &mut dyn FnMut(usize, &[u8], &[u8]) -> Choice,
-    out: &mut Vec<u8>,
-) -> bool {
+pub fn merge(old: &[u8], new: &[u8], rule: Rule<'_>, out: &mut Vec<u8>) -> bool {
     let mut changed = false;
     let (mut olds, mut news) = (ColumnIter::new(old), ColumnIter::new(new));
     for position in 0.. {
@@ -102,7 +100,9 @@ mod tests {
 
     fn block(values: &[Option<&[u8]>]) -> Vec<u8> {
         let mut out = Vec::new();
-        values.iter().for_each(|v| put_column(&mut out, *v));
+        for value in values {
+            put_column(&mut out, *value);
+        }
         out
     }
 

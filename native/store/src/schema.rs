@@ -26,8 +26,8 @@
 //! tombs         level u8, number u64                  a hidden subtree the reaper still has to free;
 //!                                                     for an image its row
 //! orphans       device u16, path                      a file to unlink
-//! worklist      entry u32                             columns
-//! uidmods       old uid, 00, stage                    new uid and annotation
+//! worklist      entry u32                             head, columns (sequence marks left out)
+//! uidmods       old uid, 00, stage                    what an identifier was changed to (`uidmods`)
 //! ```
 //!
 //! A row is alive when it exists *and* every ancestor row exists. Deleting therefore removes one row and
@@ -177,12 +177,13 @@ pub fn uid_key(uid: &[u8]) -> UidKey {
     if !packable {
         key.push(UID_KEY_RAW);
         if uid.len() <= 200 {
-            uid.iter().for_each(|&b| key.push(b));
+            for &byte in uid {
+                key.push(byte);
+            }
         } else {
-            blake3::hash(uid)
-                .as_bytes()
-                .iter()
-                .for_each(|&b| key.push(b));
+            for &byte in blake3::hash(uid).as_bytes() {
+                key.push(byte);
+            }
         }
         return key;
     }

@@ -1,0 +1,122 @@
+//! What identifiers were changed to, so that the same one is always changed alike and can be changed back.
+//!
+//! Key: old identifier, a zero byte, the stage. Value: Unix time u32, kind, new identifier, annotation.
+
+use crate::bytes::{Reader, put_var_bytes};
+use crate::dump::{TableRow, latin1};
+use crate::index::{ReadTxn, WriteTxn};
+use crate::index_error::IndexError;
+
+/// One changed identifier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UidMod {
+    /// Unix time of the change.
+    pub time: u32,
+    /// Identifier before.
+    pub old: String,
+    /// What made the change.
+    pub kind: String,
+    /// Identifier now.
+    pub new: String,
+    /// Keeps changes of different purposes apart.
+    pub stage: String,
+    /// A note.
+    pub annotation: String,
+}
+
+impl UidMod {
+    fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
+        let zero = key.iter().position(|&b| b == 0)?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
+        let mut r = Reader::new(value);
+        Some(Self {
+            time: r.u32()?,
+            kind: r.var_str()?.to_owned(),
+            new: r.var_str()?.to_owned(),
+            annotation: r.var_str()?.to_owned(),
+            old: text(key.get(..zero)?)?,
+            stage: text(key.get(zero + 1..)?)?,
+        })
+    }
+
+    fn row(&self) -> TableRow {
+        let time = self.time.to_string();
+        [
+            ("MODTime", &time),
+            ("OldUID", &self.old),
+            ("MODType", &self.kind),
+            ("NewUID", &self.new),
+            ("Stage", &self.stage),
+            ("Annotation", &self.annotation),
+        ]
+        .map(|(name, value)| (name.to_owned(), Some(latin1(value.as_bytes()))))
+        .into()
+    }
+}
+
+fn key(old: &str, stage: &str) -> Vec<u8> {
+    [old.as_bytes(), stage.as_bytes()].join(&0)
+}
+
+impl ReadTxn<'_> {
+    /// What an identifier was changed to in a stage.
+    pub fn uid_mod(&self, old: &str, stage: &str) -> Result<Option<UidMod>, IndexError> {
+        let key = key(old, stage);
+        let value = self.index.tables.uidmods.get(&self.txn, &key)?;
+        let found = value.map(|value| UidMod::decode(&key, value));
+        found
+            .map(|found| found.ok_or(IndexError::Corrupt("uidmods record")))
+            .transpose()
+    }
+
+    pub(crate) fn dump_uid_mods(&self) -> Result<Vec<TableRow>, IndexError> {
+        let mut rows = Vec::new();
+        for item in self.index.tables.uidmods.iter(&self.txn)? {
+            let (key, value) = item?;
+            let record = UidMod::decode(key, value);
+            rows.push(record.ok_or(IndexError::Corrupt("uidmods record"))?.row());
+        }
+        Ok(rows)
+    }
+}
+
+impl WriteTxn<'_> {
+    /// Remembers a changed identifier; the last one of an identifier and stage counts.
+    pub fn put_uid_mod(&mut self, record: &UidMod) -> Result<(), IndexError> {
+        let mut value = record.time.to_be_bytes().to_vec();
+        for text in [&record.kind, &record.new, &record.annotation] {
+            put_var_bytes(&mut value, text.as_bytes());
+        }
+        let key = key(&record.old, &record.stage);
+        self.index.tables.uidmods.put(&mut self.txn, &key, &value)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UidMod;
+    use crate::apply_tests::Fixture;
+
+    #[test]
+    fn changed_identifiers_are_found_by_stage() {
+        let f = Fixture::new();
+        let record = UidMod {
+            time: 5,
+            old: "1.2".to_owned(),
+            kind: "PATID".to_owned(),
+            new: "9.9".to_owned(),
+            stage: "a".to_owned(),
+            annotation: String::new(),
+        };
+        let mut txn = f.index.write().unwrap();
+        txn.put_uid_mod(&record).unwrap();
+        txn.commit().unwrap();
+        let txn = f.index.read().unwrap();
+        assert_eq!(txn.uid_mod("1.2", "a").unwrap(), Some(record));
+        assert_eq!(txn.uid_mod("1.2", "b").unwrap(), None);
+        drop(txn);
+        let rows = f.index.dump_table("UIDMODS").unwrap().unwrap();
+        assert_eq!(rows[0][3], ("NewUID".to_owned(), Some("9.9".to_owned())));
+    }
+}
