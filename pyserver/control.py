@@ -24,7 +24,6 @@ NAME = "control.sock"
 CONNECTIONS_MAX = 16
 # LIMIT: a batch of file names; the longest path is 4 KB.
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
-CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 10.0
 # A client that stops reading must not hold a command up for ever.
 ANSWER_TIMEOUT_S = 60.0
@@ -164,14 +163,13 @@ class ControlClient:
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(CONNECT_TIMEOUT_S)
         try:
+            # Blocking: with a timeout a full backlog would be an error instead of a wait.
             with _reachable(self._home) as name:
                 connection.connect(name)
         except OSError as error:
             connection.close()
             raise ControlError(f"no server runs in {self._home}") from error
-        connection.settimeout(None)
         return connection
 
 

@@ -5,9 +5,9 @@ cannot say anything else; tests/unit/test_docs.py fails when a page is out of da
 """
 
 import argparse
-import os
 from pathlib import Path
 
+from pyserver.cli.command import Command
 from pyserver.cli.main import GROUPS, make_parser
 from pyserver.config.items import FILTERS, HOOKS, SCRIPTING_GROUP, Item, Kind, State, all_items
 
@@ -159,15 +159,41 @@ def commands_page() -> str:
         parts.extend(f"| [{row.name}](#{row.name}) | {row.summary} |\n" for row in rows)
     for rows in GROUPS.values():
         for row in rows:
-            text = subparsers.choices[row.name].format_help()
-            parts.append(f"\n## {row.name}\n\n```\n{text}```\n")
+            parts.append(_command(row, subparsers.choices[row.name]))
     return "".join(parts)
+
+
+def _command(row: Command, parser: argparse.ArgumentParser) -> str:
+    """One command. Made from the parser's options, since --help differs between Pythons."""
+    options = [action for action in parser._actions if action.dest != "help"]
+    words = [_name(action) for action in options if not action.option_strings]
+    usage = " ".join(["pyserver", row.name, "[options]", *words])
+    parts = [f"\n## {row.name}\n\n{row.description}\n\n```\n{usage}\n```\n\n"]
+    parts.append("| option | meaning |\n|---|---|\n")
+    for action in options:
+        needed = " **Required.**" if action.option_strings and action.required else ""
+        meaning = (action.help or "").replace("|", "\\|")
+        parts.append(f"| `{_name(action)}` | {meaning}{needed} |\n")
+    examples = "\n".join(row.examples)
+    parts.append(f"\nExamples:\n\n```\n{examples}\n```\n")
+    return "".join(parts)
+
+
+def _name(action: argparse.Action) -> str:
+    """An option or argument with its value, as usage lines have it."""
+    if action.choices is not None:
+        value = "{" + ",".join(map(str, action.choices)) + "}"
+    elif isinstance(action.metavar, tuple):
+        value = " ".join(action.metavar)
+    else:
+        value = action.metavar or action.dest.upper()
+    if action.option_strings:
+        return action.option_strings[-1] + ("" if action.nargs == 0 else f" {value}")
+    return {"*": f"[{value} ...]", "+": f"{value} [{value} ...]"}.get(str(action.nargs), value)
 
 
 def pages() -> dict[Path, str]:
     """Every generated page."""
-    # The width of help texts must not depend on the terminal.
-    os.environ["COLUMNS"] = "96"
     return {
         DOCS / "configuration.md": configuration_page(),
         DOCS / "commands.md": commands_page(),

@@ -33,7 +33,10 @@ def main() -> None:
         out(f'    ({literal(tag)}, Vr::{CHOSEN.get(vr, vr).title()}, "{keyword}"),\n')
     out("];\n\n")
     signed = [tag for tag, vr, _ in rows if vr == "US or SS"]
-    out("/// Tags whose VR is US or SS, as Pixel Representation says; in tag order.\n#[rustfmt::skip]\n")
+    out(
+        "/// Tags whose VR is US or SS, as Pixel Representation says; in tag order.\n"
+        "#[rustfmt::skip]\n"
+    )
     out(f"pub(crate) static US_OR_SS: [u32; {len(signed)}] = [\n")
     for start in range(0, len(signed), 8):
         out("    " + " ".join(f"{literal(tag)}," for tag in signed[start : start + 8]) + "\n")
@@ -43,7 +46,9 @@ def main() -> None:
     for text, row in sorted(RepeatersDictionary.items()):
         mask = "".join("0" if digit == "x" else "F" for digit in text)
         tag = text.replace("x", "0").upper()
-        out(f'    ({literal(int(mask, 16))}, {literal(int(tag, 16))}, Vr::{CHOSEN.get(row[0], row[0]).title()}, "{row[4]}"),\n')
+        vr = CHOSEN.get(row[0], row[0]).title()
+        numbers = f"{literal(int(mask, 16))}, {literal(int(tag, 16))}"
+        out(f'    ({numbers}, Vr::{vr}, "{row[4]}"),\n')
     out("];\n")
 
 

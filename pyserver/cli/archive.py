@@ -33,7 +33,6 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calling",
         type=ae_title,
-        default="",
         metavar="AE",
         help="record this AE title as the sender",
     )
@@ -56,7 +55,7 @@ def _run_add(args: argparse.Namespace, out: Output) -> int:
                 if isinstance(found, Unusable):
                     refused.append({"file": found.label, "reason": found.reason})
             paths = [str(source.path.absolute()) for source in sources]
-            answers = archive.add(paths, args.calling) if paths else []
+            answers = archive.add(paths, args.calling or "") if paths else []
             for source, answer in zip(sources, answers, strict=True):
                 if is_stored(answer):
                     added += 1

@@ -11,8 +11,8 @@ from typing import Any
 
 from pyserver.config.database import check_driver
 from pyserver.config.findings import Findings
-from pyserver.config.ini import IniFile, parse_ini, read_text
-from pyserver.config.items import item_named
+from pyserver.config.ini import IniFile, IniLine, parse_ini, read_text
+from pyserver.config.items import find_item, item_named
 from pyserver.config.peers import AE_LENGTH_MAX, PORT_MAX, PeerMap, parse_peers
 from pyserver.config.sop_list import SopList, parse_sop_list
 from pyserver.errors import ConfigError
@@ -152,18 +152,20 @@ class _Reader:
         self.home = home
         self.findings = findings
 
+    def find(self, name: str) -> IniLine | None:
+        """The first line of an item, whichever of its spellings it has."""
+        item = find_item(name)
+        names = (name,) if item is None or item.numbered else (item.name, *item.aliases)
+        lines = [line for known_as in names if (line := self.ini.find(known_as)) is not None]
+        return min(lines, key=lambda line: line.line, default=None)
+
     def text(self, name: str) -> str:
-        item = item_named(name)
-        for known_as in (item.name, *item.aliases):
-            value = self.ini.value(known_as)
-            if value is not None:
-                return value
-        return item.default
+        line = self.find(name)
+        return item_named(name).default if line is None else line.value
 
     def line(self, name: str) -> int:
-        item = item_named(name)
-        found = (self.ini.find(known_as) for known_as in (item.name, *item.aliases))
-        return next((line.line for line in found if line is not None), 0)
+        line = self.find(name)
+        return 0 if line is None else line.line
 
     def wrong(self, name: str, problem: str, hint: str = "") -> None:
         self.findings.error(f"{name}: {problem}", self.ini.path, self.line(name), hint)

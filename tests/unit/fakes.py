@@ -1,0 +1,77 @@
+"""A native archive made of dictionaries, for tests of what stands around it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Progress = Callable[[str, int, int], None]
+
+
+class FakeArchive:
+    """Remembers what it was asked; stores every file whose content begins with `ok`."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.files: list[str] = []
+        self.closed = False
+        self.rows: list[dict[str, Any]] = [
+            {"PatientID": "1", "PatientName": "A^B"},
+            {"PatientID": "2", "PatientName": "\x1b[31mEVIL"},
+        ]
+        self.report: dict[str, Any] = {"clean": True, "images": 2}
+
+    def find(
+        self, model: str, level: str, keys: Any, limit: int = 0, offset: int = 0
+    ) -> list[dict[str, Any]]:
+        self.calls.append(("find", model, level, dict(keys), limit, offset))
+        return self.rows
+
+    def explain(self, model: str, level: str, keys: Any) -> str:
+        return f"{model} {level} by {sorted(keys)}"
+
+    def counts(self) -> dict[str, int]:
+        return {"patients": 2}
+
+    def dump_table(self, name: str) -> list[dict[str, str | None]]:
+        return [{"Table": name, "Empty": None}]
+
+    def delete(self, level: str, uid: str | list[str]) -> dict[str, int]:
+        self.calls.append(("delete", level, uid))
+        return {"images": 3}
+
+    def add_file(self, path: str, calling_ae: str = "") -> dict[str, Any]:
+        content = Path(path).read_bytes()
+        if content.startswith(b"ok"):
+            self.files.append(path)
+            return {"status": 0, "outcome": "new", "file": path, "reason": ""}
+        if content.startswith(b"full"):
+            return {"status": 0xA700, "outcome": "refused", "file": "", "reason": "disk full"}
+        if content.startswith(b"boom"):
+            raise ValueError("cannot be read")
+        return {"status": 0xC000, "outcome": "refused", "file": "", "reason": "not DICOM"}
+
+    def regen(self, scope: Mapping[str, str], progress: Progress | None = None) -> dict[str, Any]:
+        self.calls.append(("regen", dict(scope)))
+        if progress is not None:
+            progress("reading", 1, 2)
+            progress("reading", 2, 2)
+        return {"added": 2, "refused": []}
+
+    def fsck(
+        self, repair: bool = False, verify_hash: bool = False, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        self.calls.append(("fsck", repair, verify_hash))
+        return self.report
+
+    def locate(self, level: str, uid: str) -> list[dict[str, Any]]:
+        return [{"file": "a.dcm", "hash": b"\x01\x02"}]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def fake_get(
+    peer: Any, calling: str, model: str, level: str, keys: Any, **_: Any
+) -> dict[str, Any]:
+    """C-GET that fetches nothing."""
+    return {"status": 0, "completed": 1, "failed": 0, "peer": dict(peer), "calling": calling}
