@@ -378,3 +378,7 @@ impl Decoder<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "dataset_tests.rs"]
+mod tests;

@@ -365,3 +365,7 @@ fn glob<T: PartialEq + Copy>(
         .iter()
         .all(|w| *w == star)
 }
+
+#[cfg(test)]
+#[path = "matching_tests.rs"]
+mod tests;

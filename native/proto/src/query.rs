@@ -326,3 +326,7 @@ fn parse_level(model: InformationModel, identifier: &Dataset) -> Result<Level, Q
         Some(level) => Ok(level),
     }
 }
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+mod tests;
