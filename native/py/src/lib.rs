@@ -1,6 +1,28 @@
 //! What Python sees of the native server. Converts and calls; decides nothing.
+//!
+//! Every call that waits or works detaches from the interpreter first. Types of this crate stay in
+//! it: the engine crates know no Python.
+
+mod archive;
+mod client;
+mod convert;
+mod errors;
+mod server;
+mod settings;
+
 use pyo3::prelude::*;
 
-/// The native half of pyserver.
+/// The native half of pyserver: archive, server and client, in Rust.
 #[pymodule]
-mod _native {}
+mod _native {
+    #[pymodule_export]
+    use crate::archive::{PyArchive, parse_columns};
+    #[pymodule_export]
+    use crate::client::{echo, find, get, move_, send};
+    #[pymodule_export]
+    use crate::errors::{
+        ArchiveBusy, ConfigError, NativeError, PeerError, PeerUnavailable, StoreError,
+    };
+    #[pymodule_export]
+    use crate::server::PyServer;
+}

@@ -46,6 +46,21 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// The DT_ name; numbers of every width are kept alike and answer `DT_UINT16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Str => "DT_STR",
+            Self::Istr => "DT_ISTR",
+            Self::Mstr => "DT_MSTR",
+            Self::Date => "DT_DATE",
+            Self::Time => "DT_TIME",
+            Self::Uid => "DT_UI",
+            Self::Number => "DT_UINT16",
+            Self::StartSequence => "DT_STARTSEQUENCE",
+            Self::EndSequence => "DT_ENDSEQUENCE",
+        }
+    }
+
     fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "DT_STR" => Self::Str,

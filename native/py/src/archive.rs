@@ -1,0 +1,372 @@
+//! `Archive`: queries, tables, deletion, import and checks, for commands and for tests.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyMapping};
+use pyserver_proto::dataset::{Dataset, DatasetLimits};
+use pyserver_proto::query::{Query, QueryOptions};
+use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_store::archive::Archive;
+use pyserver_store::columns::Columns;
+use pyserver_store::error::StoreError;
+use pyserver_store::find::{FindCursor, FindProgress};
+use pyserver_store::locate::Located;
+use pyserver_store::plan::{BindOptions, BoundQuery};
+use pyserver_store::recover::RecoveryReport;
+use pyserver_store::respond::ResponseEncoder;
+use pyserver_store::schema::Level;
+
+use crate::convert::{self, Progress};
+use crate::errors::{self, config};
+use crate::settings::archive_config;
+
+/// Rows read under one read transaction.
+const PAGE_ROWS: usize = 256;
+
+/// Files and index. One process at a time; closes on `close` or when collected.
+#[pyclass(name = "Archive", module = "pyserver._native", frozen)]
+pub struct PyArchive {
+    archive: Mutex<Option<Arc<Archive>>>,
+    recovery: RecoveryReport,
+    ae_title: String,
+}
+
+impl PyArchive {
+    /// The archive, unless it was closed.
+    pub fn open(&self) -> PyResult<Arc<Archive>> {
+        self.archive
+            .lock()
+            .clone()
+            .ok_or_else(|| errors::store(&StoreError::Closed))
+    }
+
+    fn bind(&self, archive: &Archive, query: &Query) -> PyResult<BoundQuery> {
+        let options = BindOptions {
+            own_ae: self.ae_title.clone(),
+            computed_fields: true,
+        };
+        BoundQuery::bind(query, archive.index(), &options).map_err(|e| config(e.to_string()))
+    }
+}
+
+fn query(model: &str, level: &str, keys: &Bound<'_, PyMapping>) -> PyResult<Query> {
+    let identifier = convert::identifier(level, keys)?;
+    Query::parse(
+        convert::model(model)?,
+        &identifier,
+        &QueryOptions::default(),
+    )
+    .map_err(|error| config(error.to_string()))
+}
+
+fn level_named(text: &str) -> PyResult<Level> {
+    let level = Level::ALL.into_iter().find(|level| level.name() == text);
+    level.ok_or_else(|| {
+        config(format!(
+            "level is patient, study, series or image, not {text:?}"
+        ))
+    })
+}
+
+#[pymethods]
+impl PyArchive {
+    /// Open the archive and repair what a crash left.
+    #[new]
+    #[pyo3(signature = (settings, progress=None))]
+    fn new(
+        py: Python<'_>,
+        settings: &Bound<'_, PyMapping>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let ae_title = settings.get_item("ae_title")?.extract()?;
+        let settings = archive_config(settings)?;
+        let mut progress = Progress::new(progress);
+        let (archive, recovery) = py
+            .detach(|| {
+                Archive::open(settings, &mut |what: &str, done, total| {
+                    progress.tell(what, done, total);
+                })
+            })
+            .map_err(|error| errors::store(&error))?;
+        progress.finish()?;
+        Ok(Self {
+            archive: Mutex::new(Some(Arc::new(archive))),
+            recovery,
+            ae_title,
+        })
+    }
+
+    /// What opening it repaired.
+    #[getter]
+    fn recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        let report = &self.recovery;
+        for (name, count) in [
+            ("pending", report.pending),
+            ("rewritten", report.rewritten),
+            ("renamed", report.renamed),
+            ("revoked", report.revoked),
+            ("entered", report.entered),
+            ("partial", report.partial),
+            ("temporary", report.temporary),
+        ] {
+            dict.set_item(name, count)?;
+        }
+        dict.set_item("problems", &report.problems)?;
+        dict.set_item("seconds", report.took.as_secs_f64())?;
+        Ok(dict)
+    }
+
+    /// Matches of a query: model `patient`, `study` or `patient-study`, level as in C-FIND.
+    #[pyo3(signature = (model, level, keys, limit=0, offset=0))]
+    fn find<'py>(
+        &self,
+        py: Python<'py>,
+        model: &str,
+        level: &str,
+        keys: &Bound<'py, PyMapping>,
+        limit: u64,
+        offset: u64,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let archive = self.open()?;
+        let mut query = query(model, level, keys)?;
+        query.limit = (limit > 0).then_some(limit);
+        query.offset = offset;
+        let bound = self.bind(&archive, &query)?;
+        let found = py
+            .detach(|| find_all(&archive, &bound))
+            .map_err(|e| errors::store(&e))?;
+        found
+            .iter()
+            .map(|dataset| convert::answer(py, dataset))
+            .collect()
+    }
+
+    /// How a query would be answered: which index, what is scanned.
+    fn explain(&self, model: &str, level: &str, keys: &Bound<'_, PyMapping>) -> PyResult<String> {
+        let archive = self.open()?;
+        Ok(self.bind(&archive, &query(model, level, keys)?)?.explain())
+    }
+
+    /// Numbers of patients, studies, series, images and bytes.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let archive = self.open()?;
+        let counts = py
+            .detach(|| archive.counts())
+            .map_err(|e| errors::store(&e))?;
+        let dict = PyDict::new(py);
+        dict.set_item("patients", counts.patients)?;
+        dict.set_item("studies", counts.studies)?;
+        dict.set_item("series", counts.series)?;
+        dict.set_item("images", counts.images)?;
+        dict.set_item("bytes", counts.file_bytes)?;
+        Ok(dict)
+    }
+
+    /// All rows of one table (`DICOMPatients`, ...), columns as Conquest has them.
+    fn dump_table<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let archive = self.open()?;
+        let rows = py
+            .detach(|| {
+                archive.flush()?;
+                Ok(archive.index().dump_table(name)?)
+            })
+            .map_err(|e: StoreError| errors::store(&e))?
+            .ok_or_else(|| config(format!("there is no table {name}")))?;
+        let row_of = |row: pyserver_store::dump::TableRow| {
+            let dict = PyDict::new(py);
+            for (column, value) in row {
+                dict.set_item(column, value)?;
+            }
+            Ok(dict)
+        };
+        rows.into_iter().map(row_of).collect()
+    }
+
+    /// Delete exactly these patients (by ID), studies, series or images; files follow soon.
+    fn delete<'py>(
+        &self,
+        py: Python<'py>,
+        level: &str,
+        uid: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let archive = self.open()?;
+        let level = level_named(level)?;
+        let ids = match uid.extract::<String>() {
+            Ok(one) => vec![one],
+            Err(_) => uid.extract::<Vec<String>>()?,
+        };
+        let mut rows = [0; 4];
+        let mut bytes = 0;
+        for id in ids {
+            let summary = py
+                .detach(|| archive.delete(level, id.as_bytes()))
+                .map_err(|e| errors::store(&e))?;
+            for (total, n) in rows.iter_mut().zip(summary.rows) {
+                *total += n;
+            }
+            bytes += summary.bytes;
+        }
+        let dict = PyDict::new(py);
+        for (name, n) in ["patients", "studies", "series", "images"]
+            .into_iter()
+            .zip(rows)
+        {
+            dict.set_item(name, n)?;
+        }
+        dict.set_item("bytes", bytes)?;
+        Ok(dict)
+    }
+
+    /// The elements before the pixel data, as kept in the index.
+    fn header<'py>(
+        &self,
+        py: Python<'py>,
+        sop_instance_uid: &str,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let archive = self.open()?;
+        let header = py
+            .detach(|| {
+                archive.flush()?;
+                let transaction = archive.index().read()?;
+                match transaction.locate_sop(sop_instance_uid.as_bytes())? {
+                    Some(located) => Ok(transaction.header(located.image)?),
+                    None => Ok(None),
+                }
+            })
+            .map_err(|e: StoreError| errors::store(&e))?;
+        let header = header.ok_or_else(|| config(format!("no image {sop_instance_uid}")))?;
+        Ok(PyBytes::new(py, header.bytes()))
+    }
+
+    /// Where the objects of a patient, study, series or image are: files and facts.
+    fn locate<'py>(
+        &self,
+        py: Python<'py>,
+        level: &str,
+        uid: &str,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let archive = self.open()?;
+        let level = level_named(level)?;
+        let keys = PyDict::new(py);
+        let key = match level {
+            Level::Patient => "PatientID",
+            Level::Study => "StudyInstanceUID",
+            Level::Series => "SeriesInstanceUID",
+            Level::Image => "SOPInstanceUID",
+        };
+        keys.set_item(key, uid)?;
+        let query = query("patient", level.name(), keys.as_mapping())?;
+        let bound = BoundQuery::bind_retrieve(&query, archive.index())
+            .map_err(|error| config(error.to_string()))?;
+        let located = py
+            .detach(|| locate_all(&archive, &bound))
+            .map_err(|e| errors::store(&e))?;
+        located
+            .iter()
+            .map(|object| located_dict(py, &archive, object))
+            .collect()
+    }
+
+    /// Wait for work under way and release the archive.
+    fn close(&self, py: Python<'_>) {
+        let archive = self.archive.lock().take();
+        // Whoever holds the last handle closes it.
+        py.detach(move || drop(archive));
+    }
+}
+
+fn find_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Dataset>, StoreError> {
+    archive.flush()?;
+    let mut encoder = ResponseEncoder::new(bound, true);
+    let mut cursor = FindCursor::default();
+    let mut found = Vec::new();
+    let mut record = Vec::new();
+    loop {
+        let progress = archive
+            .index()
+            .read()?
+            .find(bound, &mut cursor, PAGE_ROWS, &mut |row| {
+                record.clear();
+                encoder.encode(row, &mut record);
+                let limits = DatasetLimits::default();
+                // What the encoder wrote decodes; a failure would show as a missing match.
+                if let Ok(dataset) =
+                    Dataset::decode(&record, TransferSyntax::ExplicitLittleEndian, &limits)
+                {
+                    found.push(dataset);
+                }
+                ControlFlow::Continue(())
+            })?;
+        if progress == FindProgress::Done {
+            return Ok(found);
+        }
+    }
+}
+
+fn locate_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Located>, StoreError> {
+    archive.flush()?;
+    let mut cursor = FindCursor::default();
+    let mut all = Vec::new();
+    loop {
+        let (page, progress) = archive
+            .index()
+            .read()?
+            .locate(bound, &mut cursor, PAGE_ROWS)?;
+        all.extend(page);
+        if progress == FindProgress::Done {
+            return Ok(all);
+        }
+    }
+}
+
+fn located_dict<'py>(
+    py: Python<'py>,
+    archive: &Archive,
+    object: &Located,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("sop_class_uid", &object.sop_class)?;
+    dict.set_item("sop_instance_uid", &object.sop_instance)?;
+    dict.set_item("device", format!("MAG{}", object.device))?;
+    dict.set_item("file", &object.file)?;
+    dict.set_item("path", archive.path(object.device, &object.file))?;
+    dict.set_item("transfer_syntax", &object.transfer_syntax)?;
+    dict.set_item("file_bytes", object.file_bytes)?;
+    dict.set_item("dataset_offset", object.dataset_offset)?;
+    dict.set_item(
+        "hash",
+        object
+            .hash
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>(),
+    )?;
+    Ok(dict)
+}
+
+/// The columns of a dicom.sql: table, tag, name, column, length, `sql_type`, `dicom_type`.
+#[pyfunction]
+pub fn parse_columns<'py>(py: Python<'py>, text: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let columns = Columns::parse(text).map_err(|error| config(error.to_string()))?;
+    let tables = Level::ALL.map(|level| (level.name(), columns.level(level)));
+    let tables = tables.into_iter().chain([("worklist", columns.worklist())]);
+    let mut rows = Vec::new();
+    for (table, columns) in tables {
+        for column in columns {
+            let row = PyDict::new(py);
+            row.set_item("table", table)?;
+            row.set_item("tag", column.tag.to_string())?;
+            row.set_item("name", &column.name)?;
+            row.set_item("column", column.db_name())?;
+            row.set_item("length", column.length)?;
+            row.set_item("sql_type", &column.sql_type)?;
+            row.set_item("dicom_type", column.kind.name())?;
+            rows.push(row);
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,270 @@
+//! C-STORE SCU for files of the command line: one association for each 128 kinds of objects.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use pyserver_proto::dimse::{CStoreRq, Priority};
+use pyserver_proto::file::{FileLayout, probe};
+use pyserver_proto::scan::{HeaderScanner, ScanLimits};
+use pyserver_proto::status::StatusClass;
+use pyserver_proto::tag::Tag;
+use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_proto::uid::Uid;
+
+use crate::error::LinkError;
+use crate::outgoing::{Content, Outgoing};
+use crate::peers::Destination;
+use crate::retrieve::sendable_syntaxes;
+use crate::scu::{CONTEXTS_MAX, Caller, Proposal, Requestor};
+use crate::send_object::{SendError, Sender};
+
+/// Called with what is done and what there is to do.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// Read at once while looking for the header's end.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How sending went.
+#[derive(Debug, Default)]
+pub struct SendReport {
+    /// Objects answered with success or a warning.
+    pub sent: u64,
+    /// Data set bytes of these.
+    pub bytes: u64,
+    /// Files that did not arrive, and why.
+    pub failures: Vec<(PathBuf, String)>,
+}
+
+/// A file that is an object.
+struct Candidate {
+    path: PathBuf,
+    layout: FileLayout,
+    sop_class: Uid,
+    sop_instance: Uid,
+    length: u64,
+}
+
+/// Sends files. Those that are no objects, and those refused, are listed in the report.
+///
+/// Errors: the first association cannot be had.
+pub fn send(
+    caller: &Caller,
+    peer: &Destination,
+    files: &[PathBuf],
+    progress: Progress<'_>,
+) -> Result<SendReport, LinkError> {
+    let mut report = SendReport::default();
+    let mut objects = Vec::new();
+    for path in files {
+        match candidate(path) {
+            Ok(object) => objects.push(object),
+            Err(why) => report.failures.push((path.clone(), why)),
+        }
+    }
+    let total = files.len() as u64;
+    for (number, group) in groups(objects).into_iter().enumerate() {
+        let requestor = match Requestor::connect(caller, peer, &proposals(&group), ">".into()) {
+            Ok(requestor) => requestor,
+            Err(error) if number == 0 => return Err(error),
+            Err(error) => {
+                let why = error.to_string();
+                report
+                    .failures
+                    .extend(group.into_iter().map(|o| (o.path, why.clone())));
+                continue;
+            }
+        };
+        send_group(requestor, group, &mut report, &mut |done| {
+            progress(done, total)
+        });
+    }
+    Ok(report)
+}
+
+fn send_group(
+    mut requestor: Requestor,
+    group: Vec<Candidate>,
+    report: &mut SendReport,
+    progress: &mut dyn FnMut(u64),
+) {
+    let mut sender = Sender::default();
+    let mut broken: Option<String> = None;
+    for object in group {
+        let outcome = match &broken {
+            Some(why) => Err(SendError::Object(why.clone())),
+            None => send_one(&mut requestor, &mut sender, &object),
+        };
+        match outcome {
+            Ok(()) => {
+                report.sent += 1;
+                report.bytes += object.length;
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if let SendError::Link(_) = error {
+                    broken = Some(format!("not sent: {why}"));
+                }
+                report.failures.push((object.path, why));
+            }
+        }
+        progress(report.sent + report.failures.len() as u64);
+    }
+    if broken.is_some() {
+        requestor.link.abort(0, 0);
+    } else {
+        // Everything is answered; a peer that does not say goodbye changes nothing.
+        let _ = requestor.release();
+    }
+}
+
+fn send_one(
+    requestor: &mut Requestor,
+    sender: &mut Sender,
+    object: &Candidate,
+) -> Result<(), SendError> {
+    let unreadable = |error: io::Error| SendError::Object(error.to_string());
+    let wishes = sendable_syntaxes(object.layout.syntax);
+    let Some(context) = requestor.context_for(object.sop_class, &wishes) else {
+        let (class, syntax) = (object.sop_class, object.layout.syntax.uid());
+        let why = format!("the peer accepted no context for SOP class {class} in {syntax}");
+        return Err(SendError::Object(why));
+    };
+    let context = (context.id, context.transfer_syntax);
+    let file = File::open(&object.path).map_err(unreadable)?;
+    let outgoing = Outgoing {
+        syntax: object.layout.syntax,
+        content: Content::File {
+            file,
+            offset: object.layout.dataset_offset,
+        },
+        length: object.length,
+    };
+    let message_id = requestor.next_message_id();
+    let request = CStoreRq {
+        message_id,
+        sop_class_uid: object.sop_class,
+        sop_instance_uid: object.sop_instance,
+        priority: Priority::Medium,
+        move_originator_ae: None,
+        move_originator_message_id: None,
+    };
+    sender.send(&mut requestor.link, context, request, &outgoing)?;
+    let (response, _) = requestor.response(message_id, 0)?;
+    match response.status.class() {
+        StatusClass::Success | StatusClass::Warning => Ok(()),
+        _ => {
+            let why = format!(
+                "answered with {}: {}",
+                response.status, response.error_comment
+            );
+            Err(SendError::Object(why))
+        }
+    }
+}
+
+/// Reads as much of a file as says what it is.
+fn candidate(path: &Path) -> Result<Candidate, String> {
+    let mut file = File::open(path).map_err(|error| error.to_string())?;
+    let size = file.metadata().map_err(|error| error.to_string())?.len();
+    let mut bytes = Vec::new();
+    let layout = loop {
+        match probe(&bytes).map_err(|error| error.to_string())? {
+            Some(layout) => break layout,
+            None if read_more(&mut file, &mut bytes)? => {}
+            None => return Err("not a DICOM file".to_owned()),
+        }
+    };
+    let mut scanner = HeaderScanner::new(layout.syntax, ScanLimits::default());
+    let start = usize::try_from(layout.dataset_offset).unwrap_or(usize::MAX);
+    scanner
+        .push(bytes.get(start..).unwrap_or_default())
+        .map_err(|error| error.to_string())?;
+    while scanner.value(Tag::SOP_INSTANCE_UID).is_none() && !scanner.header_complete() {
+        bytes.clear();
+        if !read_more(&mut file, &mut bytes)? {
+            break;
+        }
+        scanner.push(&bytes).map_err(|error| error.to_string())?;
+    }
+    let uid = |tag: Tag, meta: Tag, what: &str| {
+        scanner
+            .value(tag)
+            .and_then(|value| Uid::from_value(value).ok())
+            .or_else(|| layout.meta_uid(meta))
+            .filter(|uid| !uid.is_empty())
+            .ok_or_else(|| format!("no {what} UID"))
+    };
+    let sop_class = uid(
+        Tag::SOP_CLASS_UID,
+        Tag::MEDIA_STORAGE_SOP_CLASS_UID,
+        "SOP class",
+    )?;
+    let sop_instance = uid(
+        Tag::SOP_INSTANCE_UID,
+        Tag::MEDIA_STORAGE_SOP_INSTANCE_UID,
+        "SOP instance",
+    )?;
+    let length = size.saturating_sub(layout.dataset_offset);
+    Ok(Candidate {
+        path: path.to_owned(),
+        layout,
+        sop_class,
+        sop_instance,
+        length,
+    })
+}
+
+fn read_more(file: &mut File, bytes: &mut Vec<u8>) -> Result<bool, String> {
+    let read = file.by_ref().take(READ_BYTES as u64).read_to_end(bytes);
+    read.map(|n| n > 0).map_err(|error| error.to_string())
+}
+
+/// Splits the objects so that each group's contexts fit one association.
+fn groups(objects: Vec<Candidate>) -> Vec<Vec<Candidate>> {
+    let mut groups: Vec<(BTreeSet<(Uid, Uid)>, Vec<Candidate>)> = Vec::new();
+    for object in objects {
+        let kind = (object.sop_class, object.layout.syntax.uid());
+        // A kind may need two contexts: its own syntax and one for the forms we can make of it.
+        let fits = |(kinds, _): &&mut (BTreeSet<_>, Vec<_>)| {
+            kinds.contains(&kind) || (kinds.len() + 1) * 2 <= CONTEXTS_MAX
+        };
+        match groups.last_mut().filter(fits) {
+            Some((kinds, members)) => {
+                kinds.insert(kind);
+                members.push(object);
+            }
+            None => groups.push((BTreeSet::from([kind]), vec![object])),
+        }
+    }
+    groups.into_iter().map(|(_, members)| members).collect()
+}
+
+fn proposals(group: &[Candidate]) -> Vec<Proposal> {
+    proposals_for(
+        group
+            .iter()
+            .map(|object| (object.sop_class, object.layout.syntax.uid())),
+    )
+}
+
+/// One context for each pair of SOP class and syntax, then one for each pair that lists all other
+/// forms we can make, for peers that take only those.
+pub fn proposals_for(kinds: impl Iterator<Item = (Uid, Uid)>) -> Vec<Proposal> {
+    let kinds: BTreeSet<(Uid, Uid)> = kinds.collect();
+    let proposal = |abstract_syntax, transfer_syntaxes| Proposal {
+        abstract_syntax,
+        transfer_syntaxes,
+        as_scp: false,
+    };
+    let exact = kinds
+        .iter()
+        .map(|&(class, syntax)| proposal(class, vec![syntax]));
+    let others = kinds.iter().filter_map(|&(class, syntax)| {
+        let mut forms = sendable_syntaxes(TransferSyntax::from_uid(&syntax));
+        forms.remove(0);
+        (!forms.is_empty()).then(|| proposal(class, forms))
+    });
+    exact.chain(others).take(CONTEXTS_MAX).collect()
+}

@@ -1,0 +1,187 @@
+//! What C-MOVE and C-GET share: finding the objects, choosing contexts, answering the requestor.
+
+use pyserver_proto::association::{AcceptedContext, Event};
+use pyserver_proto::dataset::{Dataset, DatasetLimits};
+use pyserver_proto::dimse::{CommandRequest, CommandResponse};
+use pyserver_proto::query::{InformationModel, Query, QueryOptions};
+use pyserver_proto::status::Status;
+use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_proto::uid::Uid;
+use pyserver_store::find::{FindCursor, FindProgress};
+use pyserver_store::locate::Located;
+use pyserver_store::plan::BoundQuery;
+
+use crate::acceptance::UNCOMPRESSED;
+use crate::error::LinkError;
+use crate::link::Link;
+use crate::log::{Level, escaped};
+use crate::reply::Answer;
+use crate::session::Session;
+use crate::sub_operations::Books;
+
+/// Rows read under one read transaction.
+const PAGE_ROWS: usize = 256;
+
+/// An object to send: where it is, and its identifiers as the protocol wants them.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// SOP class.
+    pub sop_class: Uid,
+    /// SOP instance.
+    pub sop_instance: Uid,
+    /// Transfer syntax of the file.
+    pub transfer_syntax: Uid,
+    /// Its place in the archive.
+    pub located: Located,
+}
+
+impl Object {
+    fn new(located: Located) -> Self {
+        // What is no identifier never gets a context, and fails by itself.
+        let uid = |text: &str| Uid::from_value(text.as_bytes()).unwrap_or_default();
+        Self {
+            sop_class: uid(&located.sop_class),
+            sop_instance: uid(&located.sop_instance),
+            transfer_syntax: uid(&located.transfer_syntax),
+            located,
+        }
+    }
+}
+
+/// A refusal of the whole retrieve: status and reason.
+pub type Refused = (Status, String);
+
+/// The objects an identifier names, in the order they will be sent.
+pub fn locate(
+    session: &Session,
+    model: InformationModel,
+    context_id: u8,
+    identifier: &[u8],
+) -> Result<Vec<Object>, Refused> {
+    let query = parse_query(session, model, context_id, identifier)?;
+    let archive = &session.shared.archive;
+    let bound = BoundQuery::bind_retrieve(&query, archive.index())
+        .map_err(|error| (Status(error.status()), error.to_string()))?;
+    let unable = |error: &dyn std::fmt::Display| (Status::UNABLE_TO_PROCESS, error.to_string());
+    archive.flush().map_err(|error| unable(&error))?;
+    let mut objects = Vec::new();
+    let mut cursor = FindCursor::default();
+    loop {
+        let transaction = archive.index().read().map_err(|error| unable(&error))?;
+        let (page, progress) = transaction
+            .locate(&bound, &mut cursor, PAGE_ROWS)
+            .map_err(|error| unable(&error))?;
+        objects.extend(page.into_iter().map(Object::new));
+        if progress == FindProgress::Done {
+            return Ok(objects);
+        }
+    }
+}
+
+/// Reads an identifier in the syntax of its context.
+pub fn parse_query(
+    session: &Session,
+    model: InformationModel,
+    context_id: u8,
+    identifier: &[u8],
+) -> Result<Query, Refused> {
+    let syntax = session.syntax_of(context_id);
+    let dataset = Dataset::decode(identifier, syntax, &DatasetLimits::default())
+        .map_err(|error| (Status::CANNOT_UNDERSTAND, error.to_string()))?;
+    Query::parse(model, &dataset, &QueryOptions::default())
+        .map_err(|error| (Status(error.status), error.text))
+}
+
+/// Answers a request that is refused as a whole.
+pub fn refuse(
+    session: &mut Session,
+    context_id: u8,
+    request: &CommandRequest,
+    refused: &Refused,
+) -> Result<(), LinkError> {
+    let (status, why) = refused;
+    session.log(
+        Level::Warning,
+        format!("refused with {status}: {}", escaped(why.as_bytes())),
+    );
+    let response = CommandResponse::to(request, *status).with_comment(why);
+    Answer {
+        context_id,
+        response,
+    }
+    .send(&mut session.link)
+}
+
+/// Sends the final response with the list of failed instances.
+pub fn conclude(
+    session: &mut Session,
+    context_id: u8,
+    request: &CommandRequest,
+    books: &Books,
+    cancelled: bool,
+) -> Result<(), LinkError> {
+    let (response, failed) = books.last(request, cancelled);
+    let answer = Answer {
+        context_id,
+        response,
+    };
+    match failed {
+        None => answer.send(&mut session.link),
+        Some(list) => {
+            let syntax = session.syntax_of(context_id);
+            let mut bytes = Vec::new();
+            list.encode(syntax, &mut bytes);
+            answer.send_with(&mut session.link, &bytes)
+        }
+    }
+}
+
+/// Whether a C-CANCEL for `message_id` has come, without waiting for it.
+///
+/// Errors: the requestor went away or broke the protocol.
+pub fn cancelled(link: &mut Link, message_id: u16) -> Result<bool, LinkError> {
+    link.receive_ready()?;
+    let mut cancelled = false;
+    loop {
+        match link.association.next_event() {
+            None => return Ok(cancelled),
+            Some(Event::Command { command, .. }) => match command.parse() {
+                Ok(CommandRequest::CCancel(cancel)) => {
+                    cancelled |= cancel.message_id_being_responded_to == message_id;
+                }
+                _ => return Err(LinkError::Unexpected("another request before the answer")),
+            },
+            Some(event) => return Err(LinkError::from_event(&event)),
+        }
+    }
+}
+
+/// The transfer syntaxes an object can be sent in without a codec, best first.
+pub fn sendable_syntaxes(stored: TransferSyntax) -> Vec<Uid> {
+    let mut syntaxes = vec![stored.uid()];
+    if !matches!(
+        stored,
+        TransferSyntax::Encapsulated(_) | TransferSyntax::Deflated
+    ) {
+        let others = UNCOMPRESSED.iter().map(|text| Uid::from_static(text));
+        syntaxes.extend(others.filter(|uid| *uid != stored.uid()));
+    }
+    syntaxes
+}
+
+/// The context to send an object on; `usable` says which contexts are open to us as SCU.
+pub fn choose_context<'a>(
+    contexts: &'a [AcceptedContext],
+    object: &Object,
+    usable: impl Fn(&AcceptedContext) -> bool,
+) -> Option<&'a AcceptedContext> {
+    sendable_syntaxes(TransferSyntax::from_uid(&object.transfer_syntax))
+        .iter()
+        .find_map(|syntax| {
+            contexts.iter().find(|context| {
+                context.abstract_syntax == object.sop_class
+                    && context.transfer_syntax == *syntax
+                    && usable(context)
+            })
+        })
+}

@@ -1,0 +1,152 @@
+//! C-FIND SCP (PS3.4 C.4.1): rows become responses in the send buffer, a page at a time.
+//!
+//! A read transaction lives for one page; between pages the buffer is written and the socket is
+//! looked at for C-CANCEL.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use pyserver_proto::dimse::{CFindRq, CommandRequest, CommandResponse};
+use pyserver_proto::query::InformationModel;
+use pyserver_proto::status::Status;
+use pyserver_store::find::{FindCursor, FindProgress};
+use pyserver_store::plan::{BindOptions, BoundQuery};
+use pyserver_store::respond::ResponseEncoder;
+
+use crate::error::LinkError;
+use crate::link::OUTPUT_BYTES_MAX;
+use crate::log::{Level, escaped};
+use crate::reply::Answer;
+use crate::retrieve;
+use crate::session::Session;
+use crate::stats::Stats;
+
+/// Rows read under one read transaction.
+const PAGE_ROWS: usize = 256;
+
+/// How a search ended.
+enum End {
+    Complete,
+    Cancelled,
+    Limit,
+}
+
+/// Answers one C-FIND.
+pub fn perform(
+    session: &mut Session,
+    model: InformationModel,
+    context_id: u8,
+    request: &CFindRq,
+    identifier: &[u8],
+) -> Result<(), LinkError> {
+    let began = Instant::now();
+    Stats::add(&session.shared.stats.finds, 1);
+    let asked = CommandRequest::CFind(request.clone());
+    let mut matches = 0;
+    let end = search(session, model, context_id, &asked, identifier, &mut matches);
+    Stats::add(&session.shared.stats.matches, matches);
+    let (response, how) = match end {
+        Ok(End::Complete) => (CommandResponse::to(&asked, Status::SUCCESS), "complete"),
+        Ok(End::Cancelled) => (CommandResponse::to(&asked, Status::CANCEL), "cancelled"),
+        Ok(End::Limit) => {
+            let response = CommandResponse::to(&asked, Status::OUT_OF_RESOURCES)
+                .with_comment("more matches than MaxFindResults");
+            (response, "limit reached")
+        }
+        Err(SearchError::Refused(refused)) => {
+            return retrieve::refuse(session, context_id, &asked, &refused);
+        }
+        Err(SearchError::Link(error)) => return Err(error),
+    };
+    let took = began.elapsed().as_secs_f64();
+    session.log(
+        Level::Info,
+        format!("find: {matches} matches, {how}, {took:.3} s"),
+    );
+    if session.shared.log.debugs(2) {
+        let text = format!("find identifier: {}", escaped(identifier));
+        session.log(Level::Debug, text);
+    }
+    Answer {
+        context_id,
+        response,
+    }
+    .send(&mut session.link)
+}
+
+enum SearchError {
+    Refused(retrieve::Refused),
+    Link(LinkError),
+}
+
+impl From<LinkError> for SearchError {
+    fn from(error: LinkError) -> Self {
+        Self::Link(error)
+    }
+}
+
+fn unable(error: impl std::fmt::Display) -> SearchError {
+    SearchError::Refused((Status::UNABLE_TO_PROCESS, error.to_string()))
+}
+
+fn search(
+    session: &mut Session,
+    model: InformationModel,
+    context_id: u8,
+    asked: &CommandRequest,
+    identifier: &[u8],
+    matches: &mut u64,
+) -> Result<End, SearchError> {
+    let query = retrieve::parse_query(session, model, context_id, identifier)
+        .map_err(SearchError::Refused)?;
+    let archive = std::sync::Arc::clone(&session.shared.archive);
+    let options = BindOptions {
+        own_ae: session.settings.ae_title.clone(),
+        computed_fields: session.settings.computed_fields,
+    };
+    let bound = BoundQuery::bind(&query, archive.index(), &options)
+        .map_err(|error| SearchError::Refused((Status(error.status()), error.to_string())))?;
+    let mut encoder =
+        ResponseEncoder::new(&bound, session.syntax_of(context_id).encoding().explicit);
+    let pending = CommandResponse::to(asked, Status::PENDING)
+        .with_dataset()
+        .to_bytes();
+    let limit = match session.settings.find_results_max {
+        0 => u64::MAX,
+        limit => limit,
+    };
+    let mut cursor = FindCursor::default();
+    let mut record = Vec::with_capacity(1024);
+    archive.flush().map_err(unable)?;
+    loop {
+        let association = &mut session.link.association;
+        let transaction = archive.index().read().map_err(unable)?;
+        let progress = transaction
+            .find(&bound, &mut cursor, PAGE_ROWS, &mut |row| {
+                if *matches >= limit {
+                    return ControlFlow::Break(());
+                }
+                *matches += 1;
+                record.clear();
+                encoder.encode(row, &mut record);
+                association.send_command(context_id, &pending);
+                association.send_dataset(context_id, &record);
+                ControlFlow::Continue(())
+            })
+            .map_err(unable)?;
+        drop(transaction);
+        let more = progress == FindProgress::More;
+        if *matches >= limit && more {
+            return Ok(End::Limit);
+        }
+        if !more {
+            return Ok(End::Complete);
+        }
+        if session.link.association.output().len() >= OUTPUT_BYTES_MAX {
+            session.link.flush().map_err(LinkError::from)?;
+        }
+        if retrieve::cancelled(&mut session.link, asked.message_id())? {
+            return Ok(End::Cancelled);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! C-MOVE SCP (PS3.4 C.4.2): the objects go to a third party on one association of our own.
+
+use std::time::Instant;
+
+use pyserver_proto::ae::AeTitle;
+use pyserver_proto::dimse::{CMoveRq, CStoreRq, CommandRequest, Priority};
+use pyserver_proto::query::InformationModel;
+use pyserver_proto::status::Status;
+use pyserver_store::archive::Archive;
+
+use crate::client_send::proposals_for;
+use crate::error::LinkError;
+use crate::log::Level;
+use crate::outgoing::Outgoing;
+use crate::peers::Destination;
+use crate::reply::Answer;
+use crate::retrieve::{self, Object};
+use crate::scu::{Caller, Requestor};
+use crate::send_object::{SendError, Sender};
+use crate::session::Session;
+use crate::stats::Stats;
+use crate::sub_operations::Books;
+
+/// Answers one C-MOVE.
+pub fn perform(
+    session: &mut Session,
+    model: InformationModel,
+    context_id: u8,
+    request: &CMoveRq,
+    identifier: &[u8],
+) -> Result<(), LinkError> {
+    let began = Instant::now();
+    Stats::add(&session.shared.stats.moves, 1);
+    let asked = CommandRequest::CMove(request.clone());
+    let ae = request.destination.to_string();
+    let Some(destination) = session.settings.peers.destination(&ae) else {
+        let refused = (
+            Status::MOVE_DESTINATION_UNKNOWN,
+            format!("{ae} is not in acrnema.map"),
+        );
+        return retrieve::refuse(session, context_id, &asked, &refused);
+    };
+    let located = match retrieve::locate(session, model, context_id, identifier) {
+        Ok(located) => located,
+        Err(refused) => return retrieve::refuse(session, context_id, &asked, &refused),
+    };
+    let mut mover = Mover {
+        books: Books::new(located.len()),
+        sender: Sender::default(),
+        originator: (AeTitle::new(&session.calling_ae).ok(), request.message_id),
+        bytes: 0,
+    };
+    let cancelled = match mover.connect(session, &destination, &located) {
+        Ok(requestor) => mover.send_all(session, requestor, context_id, &asked, located)?,
+        Err(error) => {
+            session.log(Level::Warning, format!("cannot move to {ae}: {error}"));
+            located
+                .iter()
+                .for_each(|object| mover.books.fail(object.sop_instance));
+            false
+        }
+    };
+    session.sent(&mover.books, mover.bytes);
+    let text = format!(
+        "move to {ae}: {} objects sent, {} failed, {} bytes, {:.3} s",
+        mover.books.arrived(),
+        mover.books.failed(),
+        mover.bytes,
+        began.elapsed().as_secs_f64()
+    );
+    session.log(Level::Info, text);
+    retrieve::conclude(session, context_id, &asked, &mover.books, cancelled)
+}
+
+struct Mover {
+    books: Books,
+    sender: Sender,
+    originator: (Option<AeTitle>, u16),
+    bytes: u64,
+}
+
+impl Mover {
+    /// One association with every context the objects need; none when there are no objects.
+    fn connect(
+        &self,
+        session: &Session,
+        destination: &Destination,
+        located: &[Object],
+    ) -> Result<Option<Requestor>, LinkError> {
+        if located.is_empty() {
+            return Ok(None);
+        }
+        let caller = Caller {
+            calling_ae: session.settings.ae_title.clone(),
+            connect_timeout: session.settings.connect_timeout,
+            dimse_timeout: session.settings.dimse_timeout,
+            limits: session.settings.limits.clone(),
+        };
+        let kinds = located
+            .iter()
+            .map(|object| (object.sop_class, object.transfer_syntax));
+        let id = format!("{}>{}", session.link.id, destination.ae);
+        Requestor::connect(&caller, destination, &proposals_for(kinds), id).map(Some)
+    }
+
+    /// Sends everything; whether the requestor cancelled.
+    fn send_all(
+        &mut self,
+        session: &mut Session,
+        requestor: Option<Requestor>,
+        context_id: u8,
+        asked: &CommandRequest,
+        located: Vec<Object>,
+    ) -> Result<bool, LinkError> {
+        let Some(mut requestor) = requestor else {
+            return Ok(false);
+        };
+        let archive = std::sync::Arc::clone(&session.shared.archive);
+        let mut broken = None;
+        let mut cancelled = false;
+        for object in located {
+            if retrieve::cancelled(&mut session.link, asked.message_id())? {
+                cancelled = true;
+                break;
+            }
+            let instance = object.sop_instance;
+            if broken.is_some() {
+                self.books.fail(instance);
+                continue;
+            }
+            match self.send_one(&archive, &mut requestor, &object) {
+                Ok(status) => {
+                    if !matches!(status, Status::SUCCESS) {
+                        let text = format!("{instance} was answered with {status}");
+                        session.log(Level::Warning, text);
+                    }
+                    self.books.answered(instance, status);
+                }
+                Err(SendError::Object(why)) => {
+                    session.log(Level::Warning, format!("cannot send {instance}: {why}"));
+                    self.books.fail(instance);
+                }
+                Err(SendError::Link(error)) => {
+                    session.log(Level::Warning, format!("the receiver is lost: {error}"));
+                    self.books.fail(instance);
+                    broken = Some(error);
+                }
+            }
+            if let Some(response) = self.books.pending(asked) {
+                Answer {
+                    context_id,
+                    response,
+                }
+                .send(&mut session.link)?;
+            }
+        }
+        match broken {
+            Some(_) => requestor.link.abort(0, 0),
+            None => {
+                if let Err(error) = requestor.release() {
+                    session.log(
+                        Level::Warning,
+                        format!("the receiver did not release: {error}"),
+                    );
+                }
+            }
+        }
+        Ok(cancelled)
+    }
+
+    fn send_one(
+        &mut self,
+        archive: &Archive,
+        requestor: &mut Requestor,
+        object: &Object,
+    ) -> Result<Status, SendError> {
+        let outgoing = Outgoing::open(archive, &object.located)
+            .map_err(|error| SendError::Object(error.to_string()))?;
+        let contexts = requestor.link.association.contexts();
+        let Some(context) = retrieve::choose_context(contexts, object, |_| true) else {
+            let (class, syntax) = (object.sop_class, object.transfer_syntax);
+            let why = format!("the peer accepted no context for class {class} in {syntax}");
+            return Err(SendError::Object(why));
+        };
+        let (id, syntax) = (context.id, context.transfer_syntax);
+        let message_id = requestor.next_message_id();
+        let store = CStoreRq {
+            message_id,
+            sop_class_uid: object.sop_class,
+            sop_instance_uid: object.sop_instance,
+            priority: Priority::Medium,
+            move_originator_ae: self.originator.0,
+            move_originator_message_id: Some(self.originator.1),
+        };
+        self.sender
+            .send(&mut requestor.link, (id, syntax), store, &outgoing)?;
+        let (response, _) = requestor.response(message_id, 0)?;
+        self.bytes += outgoing.length;
+        Ok(response.status)
+    }
+}
