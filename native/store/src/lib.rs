@@ -13,20 +13,24 @@ mod file_object;
 pub mod filename;
 mod filename_parse;
 mod finish;
+pub mod fsck;
 mod import;
 mod in_flight;
 mod in_place;
 pub mod incoming;
 mod job;
+pub mod lookahead;
 mod object;
 mod pixel;
 mod place;
 mod reaper;
 pub mod recover;
+pub mod regen;
 mod relaxed;
 mod reply;
 mod settle;
 mod temp_file;
+mod walk_files;
 
 pub mod apply;
 #[cfg(test)]

@@ -331,3 +331,192 @@ fn files_are_added_by_the_same_rules() {
         0xC000
     );
 }
+
+#[test]
+fn objects_come_out_ahead_in_order_and_missing_ones_as_errors() {
+    use pyserver_store::lookahead::{Content, LookAhead};
+    let home = tempfile::tempdir().unwrap();
+    let archive = open(config(home.path()));
+    let sizes = [300, 200_000, 90_000, 400_000, 64, 150_000];
+    let samples: Vec<_> = sizes
+        .iter()
+        .zip(0..)
+        .map(|(size, number)| Sample::new(1, number, *size))
+        .collect();
+    for (sample, durability) in samples.iter().zip(BOTH.into_iter().cycle()) {
+        store(&archive, sample, durability).unwrap();
+    }
+    archive.flush().unwrap();
+    let located: Vec<_> = samples
+        .iter()
+        .map(|sample| {
+            let read = archive.index().read().unwrap();
+            read.locate_sop(sample.sop.as_bytes()).unwrap().unwrap()
+        })
+        .collect();
+    std::fs::remove_file(archive.path(0, &located[2].file).unwrap()).unwrap();
+    // The fifth is stored again under another size while the list is old.
+    let mut again = samples[4].clone();
+    again.pixels.extend_from_slice(&[7; 100]);
+    store(&archive, &again, Durability::Durable).unwrap();
+    for (objects, bytes) in [
+        (0, 1 << 20),
+        (1, 1 << 20),
+        (5, 1 << 20),
+        (5, 1000),
+        (100, u64::MAX),
+    ] {
+        let ahead = LookAhead::start(&archive, located.clone(), objects, bytes);
+        let mut seen = 0;
+        for (ready, sample) in ahead.zip(&samples) {
+            assert_eq!(ready.located.sop_instance, sample.sop);
+            let expected = if seen == 4 { &again } else { sample };
+            seen += 1;
+            if seen == 3 {
+                assert!(ready.object.is_err());
+                continue;
+            }
+            let object = ready.object.unwrap();
+            let dataset = match object.content {
+                Content::Memory(bytes) => bytes,
+                Content::File { file, offset } => {
+                    use std::os::unix::fs::FileExt;
+                    let mut bytes = vec![0; object.length as usize];
+                    file.read_exact_at(&mut bytes, offset).unwrap();
+                    bytes
+                }
+            };
+            assert!(dataset == expected.encode(Encoding::EXPLICIT_LE));
+        }
+        assert_eq!(seen, samples.len());
+    }
+    // Dropped half-way, it ends its thread.
+    let mut ahead = LookAhead::start(&archive, located, 2, 1000);
+    assert!(ahead.next().is_some());
+}
+
+#[test]
+fn a_check_finds_what_is_wrong_on_both_sides() {
+    use pyserver_store::fsck::{FaultKind, FsckOptions};
+    let home = tempfile::tempdir().unwrap();
+    let mut settings = config(home.path());
+    settings.devices.push(home.path().join("second"));
+    let archive = open(settings);
+    let quiet = &mut |_: &str, _, _| {};
+    let mut files = Vec::new();
+    for number in 0..6 {
+        let sample = Sample::new(1, number, 80_000 * (number as usize % 2) + 100);
+        files.push(
+            store(&archive, &sample, BOTH[number as usize % 2])
+                .unwrap()
+                .file,
+        );
+    }
+    let options = FsckOptions {
+        verify_hash: true,
+        repair: false,
+    };
+    let report = archive.fsck(options, quiet).unwrap();
+    assert_eq!((report.rows, report.files, report.fault_count), (6, 6, 0));
+    let path = |n: usize| archive.path(0, &files[n]).unwrap();
+    std::fs::remove_file(path(0)).unwrap();
+    std::fs::write(path(1), b"short").unwrap();
+    let mut bytes = std::fs::read(path(2)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(path(2), bytes).unwrap();
+    std::fs::create_dir_all(home.path().join("second/x")).unwrap();
+    std::fs::copy(path(3), home.path().join("second/x/copy.dcm")).unwrap();
+    std::fs::write(home.path().join("data/notes.txt"), b"not an object").unwrap();
+    let lost = Sample::new(2, 1, 500);
+    let outcome = store(&archive, &lost, Durability::Durable).unwrap();
+    std::fs::rename(
+        archive.path(0, &outcome.file).unwrap(),
+        home.path().join("lost"),
+    )
+    .unwrap();
+    archive.delete(Level::Image, lost.sop.as_bytes()).unwrap();
+    archive.wait_for_reaper();
+    std::fs::rename(home.path().join("lost"), home.path().join("second/lost")).unwrap();
+
+    let report = archive.fsck(options, quiet).unwrap();
+    let count = |kind| report.count(kind);
+    assert_eq!(report.fault_count, 6, "{report:#?}");
+    assert_eq!(count(FaultKind::MissingFile), 1);
+    assert_eq!(count(FaultKind::WrongSize), 1);
+    assert_eq!(count(FaultKind::WrongHash), 1);
+    assert_eq!(count(FaultKind::NoRow), 2);
+    assert_eq!(count(FaultKind::Stranger), 1);
+    let repair = FsckOptions {
+        verify_hash: true,
+        repair: true,
+    };
+    let report = archive.fsck(repair, quiet).unwrap();
+    assert_eq!(
+        report.faults.iter().filter(|fault| fault.repaired).count(),
+        2
+    );
+    archive.wait_for_reaper();
+    let report = archive.fsck(options, quiet).unwrap();
+    assert_eq!((report.rows, report.fault_count), (6, 4));
+}
+
+#[test]
+fn an_index_is_rebuilt_from_its_files() {
+    use pyserver_store::fsck::FsckOptions;
+    use pyserver_store::regen::RegenScope;
+    let quiet = &mut |_: &str, _, _| {};
+    let home = tempfile::tempdir().unwrap();
+    let archive = open(config(home.path()));
+    for number in 0..40 {
+        let sample = Sample::new(number % 3, number, 80_000 * (number as usize % 2) + 100);
+        store(&archive, &sample, Durability::Durable).unwrap();
+    }
+    let before = archive.counts().unwrap();
+    archive.close();
+    std::fs::remove_dir_all(home.path().join("index")).unwrap();
+    std::fs::write(home.path().join("data/empty.dcm"), b"").unwrap();
+    std::fs::create_dir_all(home.path().join("data/incoming")).unwrap();
+    std::fs::write(home.path().join("data/incoming/x.dcm"), b"").unwrap();
+    let archive = open(config(home.path()));
+    assert_eq!(archive.counts().unwrap().images, 0);
+    let one = home
+        .path()
+        .join("data/P1/1.2.3.1/1.2.3.1.0/1.2.3.1.0.0.dcm");
+    let report = archive.regen(&RegenScope::File(one), quiet).unwrap();
+    assert_eq!((report.files, report.entered), (1, 1));
+    let folder = RegenScope::Folder(0, "P1/1.2.3.1/1.2.3.1.0".into());
+    let report = archive.regen(&folder, quiet).unwrap();
+    assert_eq!((report.files, report.entered, report.updated), (14, 13, 1));
+    let report = archive.regen(&RegenScope::All, quiet).unwrap();
+    assert_eq!((report.files, report.entered, report.updated), (41, 26, 14));
+    assert_eq!(report.refused_count, 1);
+    assert_eq!(report.refused[0].0, "empty.dcm");
+    assert_eq!(archive.counts().unwrap(), before);
+    let check = FsckOptions {
+        verify_hash: true,
+        repair: false,
+    };
+    assert_eq!(archive.fsck(check, quiet).unwrap().fault_count, 1);
+    // A moved file takes its row along, a copy does not.
+    let from = home
+        .path()
+        .join("data/P1/1.2.3.1/1.2.3.1.0/1.2.3.1.0.0.dcm");
+    std::fs::copy(&from, home.path().join("data/copy.dcm")).unwrap();
+    let report = archive
+        .regen(&RegenScope::File("copy.dcm".into()), quiet)
+        .unwrap();
+    assert_eq!((report.duplicates, report.entered), (1, 0));
+    std::fs::remove_file(from).unwrap();
+    let report = archive
+        .regen(&RegenScope::File("copy.dcm".into()), quiet)
+        .unwrap();
+    assert_eq!((report.duplicates, report.entered), (0, 1));
+    assert!(
+        archive
+            .regen(&RegenScope::File("/etc/passwd".into()), quiet)
+            .is_err()
+    );
+    assert!(archive.regen(&RegenScope::Device(7), quiet).is_err());
+    archive.wait_for_reaper();
+    assert_eq!(archive.fsck(check, quiet).unwrap().fault_count, 1);
+}

@@ -1,0 +1,302 @@
+//! Opens and announces objects ahead of whoever sends them, so that disk and network overlap.
+//!
+//! A thread keeps a bounded number of objects, and a bounded number of bytes, ready: small ones read, large
+//! ones opened with their first part asked of the kernel. Objects come out in the order they were asked for;
+//! one that cannot be read comes out as an error and the next one follows. What is handed out is always one
+//! whole version of an object: a re-store in between replaces the file by rename.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex};
+use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_proto::uid::Uid;
+use rustix::fs::Advice;
+
+use crate::archive::{Archive, Shared};
+use crate::error::StoreError;
+use crate::locate::Located;
+
+/// Objects up to this size are read, larger ones are left to the sender.
+const SMALL_BYTES: u64 = 128 * 1024;
+/// An object may be replaced while it is opened; more often than this in a row is a fault.
+const OPEN_TRIES: usize = 4;
+
+/// Where the bytes of a data set are.
+#[derive(Debug)]
+pub enum Content {
+    /// In memory.
+    Memory(Vec<u8>),
+    /// In a file, from an offset.
+    File {
+        /// The open file.
+        file: File,
+        /// First byte of the data set.
+        offset: u64,
+    },
+}
+
+/// An object that can be sent.
+#[derive(Debug)]
+pub struct ReadyObject {
+    /// How the data set is encoded.
+    pub syntax: TransferSyntax,
+    /// Its bytes.
+    pub content: Content,
+    /// How many bytes.
+    pub length: u64,
+}
+
+/// One object asked for.
+#[derive(Debug)]
+pub struct Ready {
+    /// What was asked for; the file facts are those of the version that was opened.
+    pub located: Located,
+    /// The object, or why it cannot be read.
+    pub object: Result<ReadyObject, StoreError>,
+}
+
+/// Objects in the order they were asked for.
+pub struct LookAhead {
+    source: Source,
+    budget: Arc<Budget>,
+    /// Bytes of the object handed out last, still held by the sender.
+    held: u64,
+}
+
+enum Source {
+    /// Prepared by a thread.
+    Ahead {
+        ready: Option<Receiver<Ready>>,
+        thread: Option<JoinHandle<()>>,
+    },
+    /// Prepared when asked for.
+    Inline {
+        shared: Arc<Shared>,
+        objects: std::vec::IntoIter<Located>,
+    },
+}
+
+/// Bytes prepared and not yet given back.
+struct Budget {
+    state: Mutex<Spent>,
+    changed: Condvar,
+    bytes_max: u64,
+}
+
+#[derive(Default)]
+struct Spent {
+    bytes: u64,
+    stop: bool,
+}
+
+impl LookAhead {
+    /// Prepares objects, at most `objects_ahead` (0: none ahead) and `bytes_ahead` at a time.
+    pub fn start(
+        archive: &Archive,
+        objects: Vec<Located>,
+        objects_ahead: usize,
+        bytes_ahead: u64,
+    ) -> Self {
+        let shared = Arc::clone(&archive.shared);
+        let budget = Arc::new(Budget {
+            state: Mutex::new(Spent::default()),
+            changed: Condvar::new(),
+            bytes_max: bytes_ahead,
+        });
+        let inline = |objects: Vec<Located>| Source::Inline {
+            shared: Arc::clone(&shared),
+            objects: objects.into_iter(),
+        };
+        let source = if objects_ahead == 0 || objects.len() < 2 {
+            inline(objects)
+        } else {
+            // The object in the sender's hands and the one in the thread's count as well.
+            let (sender, ready) = crossbeam_channel::bounded(objects_ahead.saturating_sub(1));
+            let objects = Arc::new(Mutex::new(objects));
+            let worker = Worker {
+                shared: Arc::clone(&shared),
+                budget: Arc::clone(&budget),
+                sender,
+                objects: Arc::clone(&objects),
+            };
+            let thread = std::thread::Builder::new()
+                .name("look-ahead".into())
+                .spawn(move || worker.run());
+            match thread {
+                Ok(thread) => Source::Ahead {
+                    ready: Some(ready),
+                    thread: Some(thread),
+                },
+                // Without a thread to spare the sender waits for each object, that is all.
+                Err(_) => inline(std::mem::take(&mut *objects.lock())),
+            }
+        };
+        Self {
+            source,
+            budget,
+            held: 0,
+        }
+    }
+}
+
+impl Iterator for LookAhead {
+    type Item = Ready;
+
+    fn next(&mut self) -> Option<Ready> {
+        self.budget.give_back(std::mem::take(&mut self.held));
+        match &mut self.source {
+            Source::Ahead { ready, .. } => {
+                let ready = ready.as_ref()?.recv().ok()?;
+                self.held = ready.object.as_ref().map_or(0, |object| object.length);
+                Some(ready)
+            }
+            Source::Inline { shared, objects } => {
+                objects.next().map(|located| prepare(shared, located, 0))
+            }
+        }
+    }
+}
+
+impl Drop for LookAhead {
+    fn drop(&mut self) {
+        self.budget.state.lock().stop = true;
+        self.budget.changed.notify_all();
+        if let Source::Ahead { ready, thread } = &mut self.source {
+            drop(ready.take());
+            if let Some(thread) = thread.take() {
+                let _panicked = thread.join();
+            }
+        }
+    }
+}
+
+impl Budget {
+    /// Waits for room for an object; one larger than everything allowed goes alone. False: stop.
+    fn take(&self, bytes: u64) -> bool {
+        let mut spent = self.state.lock();
+        while !spent.stop && spent.bytes > 0 && spent.bytes.saturating_add(bytes) > self.bytes_max {
+            self.changed.wait(&mut spent);
+        }
+        spent.bytes = spent.bytes.saturating_add(bytes);
+        !spent.stop
+    }
+
+    fn give_back(&self, bytes: u64) {
+        if bytes > 0 {
+            let mut spent = self.state.lock();
+            spent.bytes = spent.bytes.saturating_sub(bytes);
+            self.changed.notify_all();
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    sender: Sender<Ready>,
+    objects: Arc<Mutex<Vec<Located>>>,
+}
+
+impl Worker {
+    fn run(self) {
+        let objects = std::mem::take(&mut *self.objects.lock());
+        for located in objects {
+            let expected = dataset_bytes(&located);
+            if !self.budget.take(expected) {
+                return;
+            }
+            let ready = prepare(&self.shared, located, self.budget.bytes_max);
+            let length = ready.object.as_ref().map_or(0, |object| object.length);
+            // What the sender gives back is the real length; keep the sum right.
+            self.budget.give_back(expected.saturating_sub(length));
+            if self.sender.send(ready).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn dataset_bytes(located: &Located) -> u64 {
+    located
+        .file_bytes
+        .saturating_sub(u64::from(located.dataset_offset))
+}
+
+/// Opens one object and announces at most `announce` bytes of it to the kernel.
+fn prepare(shared: &Shared, mut located: Located, announce: u64) -> Ready {
+    let object = open(shared, &mut located).and_then(|file| {
+        let length = dataset_bytes(&located);
+        let offset = u64::from(located.dataset_offset);
+        let content = content(file, offset, length, announce).map_err(|error| {
+            let device = shared.devices.get(usize::from(located.device));
+            let path = device.map_or_else(Default::default, |device| device.path(&located.file));
+            StoreError::io("read", &path, error)
+        })?;
+        let syntax = Uid::from_value(located.transfer_syntax.as_bytes())
+            .map_err(|error| StoreError::Index(error.to_string()))?;
+        Ok(ReadyObject {
+            syntax: TransferSyntax::from_uid(&syntax),
+            content,
+            length,
+        })
+    });
+    Ready { located, object }
+}
+
+/// Opens the file of an object. One that is still on its way to its place is waited for; one that was
+/// replaced meanwhile is looked up again.
+fn open(shared: &Shared, located: &mut Located) -> Result<File, StoreError> {
+    let mut last = StoreError::Index(format!("{} is gone", located.sop_instance));
+    for _ in 0..OPEN_TRIES {
+        let device = shared
+            .devices
+            .get(usize::from(located.device))
+            .ok_or_else(|| {
+                let number = located.device;
+                StoreError::Config(format!("MAGDevice{number} is not configured"))
+            })?;
+        let path = device.path(&located.file);
+        match File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file))) {
+            Ok((length, file)) if length == located.file_bytes => return Ok(file),
+            Ok((length, _)) => {
+                let wanted = located.file_bytes;
+                last = StoreError::Index(format!(
+                    "{} has {length} bytes, not {wanted}",
+                    path.display()
+                ));
+            }
+            Err(error) => last = StoreError::io("open", &path, error),
+        }
+        drop(shared.in_flight.enter(&located.sop_instance));
+        shared.committer.flush()?;
+        let now = shared
+            .index
+            .read()?
+            .locate_sop(located.sop_instance.as_bytes())?;
+        let Some(now) = now else {
+            return Err(last);
+        };
+        *located = now;
+    }
+    Err(last)
+}
+
+fn content(file: File, offset: u64, length: u64, announce: u64) -> io::Result<Content> {
+    if length <= SMALL_BYTES {
+        let mut bytes = vec![0; length as usize];
+        file.read_exact_at(&mut bytes, offset)?;
+        return Ok(Content::Memory(bytes));
+    }
+    let announced = std::num::NonZeroU64::new(length.min(announce));
+    if announced.is_some() {
+        // Both are hints; a file system that knows neither still reads.
+        let _unknown = rustix::fs::fadvise(&file, offset, None, Advice::Sequential);
+        let _unknown = rustix::fs::fadvise(&file, offset, announced, Advice::WillNeed);
+    }
+    Ok(Content::File { file, offset })
+}
