@@ -11,6 +11,7 @@ pub mod dict;
 mod dict_table;
 pub mod dimse;
 pub mod element;
+mod elements;
 pub mod file;
 mod grammar;
 pub mod header;

@@ -164,8 +164,13 @@ impl Walker {
     pub(crate) fn finish(self) -> Result<Walked, ScanError> {
         let mut grammar = self.grammar;
         if self.cut_bytes > 0 || self.pending != Then::Next {
-            let tag = grammar.last_tag.unwrap_or(Tag(0));
-            return Err(grammar.error(ScanErrorKind::Truncated(tag)));
+            let missing = match self.pending {
+                Then::Next => 0,
+                Then::Keep(bytes) | Then::Pass(bytes) => bytes,
+            };
+            let kind = ScanErrorKind::Truncated(grammar.last_tag.unwrap_or(Tag(0)));
+            let offset = grammar.position + self.cut_bytes as u64 - missing;
+            return Err(ScanError { offset, kind });
         }
         grammar.finish()?;
         check_duplicates(&mut grammar, &self.bytes)?;
