@@ -1,5 +1,10 @@
 //! `echo`: the latency of C-ECHO on one association, usually while other programs load the peer.
+//!
+//! Without `--count` and `--seconds` it ends when standard input does.
 
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::args::Args;
@@ -16,8 +21,9 @@ pub fn run(args: &Args) -> Result<Json> {
     let until = args.seconds("seconds")?;
     let interval = Duration::from_millis(args.or("interval-ms", 0)?);
     args.finish()?;
+    let stopped = Arc::new(AtomicBool::new(false));
     if count == u64::MAX && until.is_none() {
-        return Err(Error::new("--count or --seconds is needed"));
+        stop_with_input(&stopped);
     }
     let context = Context {
         sop_class: VERIFICATION.to_owned(),
@@ -38,7 +44,8 @@ pub fn run(args: &Args) -> Result<Json> {
     let mut histogram = Histogram::new();
     let begin = Instant::now();
     let mut echoes = 0_u64;
-    while echoes < count && until.is_none_or(|until| begin.elapsed() < until) {
+    let more = |echoes| echoes < count && until.is_none_or(|until| begin.elapsed() < until);
+    while more(echoes) && !stopped.load(Ordering::Relaxed) {
         let asked = Instant::now();
         client.wire.write(&message)?;
         let (_, response, _) = client.response()?;
@@ -63,4 +70,13 @@ pub fn run(args: &Args) -> Result<Json> {
         .with("echoes_per_second", echoes as f64 / seconds)
         .with("associate_us", associate_us)
         .with("latency_us", histogram.report()))
+}
+
+fn stop_with_input(stopped: &Arc<AtomicBool>) {
+    let stopped = Arc::clone(stopped);
+    std::thread::spawn(move || {
+        // An error on standard input is its end, too.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        stopped.store(true, Ordering::Relaxed);
+    });
 }

@@ -1,0 +1,103 @@
+"""`python -m bench COMMAND`: ingest, find, retrieve, memory, profile, growth, report, all."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import find, growth, ingest, machine, memory, peers, profile, report, retrieve, rounds
+from bench.ingest import Setting
+from bench.rounds import Work
+
+WORKS: dict[str, Callable[[Setting], list[Work]]] = {
+    "ingest": ingest.run,
+    "find": find.run,
+    "retrieve": retrieve.run,
+    "memory": memory.run,
+    "growth": growth.run,
+}
+SMOKE_SCALE = 0.004
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("command", choices=[*WORKS, "profile", "report", "all"])
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies every count (1.0)")
+    parser.add_argument("--peers", help="comma separated; default: all that are installed")
+    parser.add_argument("--only", default="", help="run only works whose key contains this")
+    parser.add_argument("--conquest", type=Path, help="path to a dgate binary")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where servers keep their data; default: a "
+        "new folder below bench/out, on the disk that is to be measured",
+    )
+    parser.add_argument("--smoke", action="store_true", help="tiny counts, nothing is saved")
+    return parser.parse_args(words)
+
+
+def main(words: list[str]) -> int:
+    """Runs one command, saves its results, writes the report."""
+    options = parse(words)
+    if options.command == "report":
+        print(report.write())
+        return 0
+    peers.Conquest.binary = options.conquest
+    versions = peers.installed()
+    names = options.peers.split(",") if options.peers else list(versions)
+    missing = [name for name in names if name not in versions]
+    if missing:
+        print(f"not installed: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    out = Path(__file__).resolve().parent / "out"
+    out.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.folder or out) as folder:
+        setting = Setting(
+            folder=Path(folder),
+            rounds=1 if options.smoke else options.rounds,
+            scale=SMOKE_SCALE if options.smoke else options.scale,
+            names=frozenset(names),
+            only=options.only,
+            say=_say,
+        )
+        failed = False
+        for command in [*WORKS, "profile"] if options.command == "all" else [options.command]:
+            failed |= _run(command, setting, words, versions, save=not options.smoke)
+    if not options.smoke:
+        print(report.write())
+    return int(failed)
+
+
+def _run(
+    command: str, setting: Setting, words: list[str], versions: dict[str, str], *, save: bool
+) -> bool:
+    line = shlex.join(["python", "-m", "bench", *words])
+    extra: dict[str, object] = {
+        "versions": {n: v for n, v in versions.items() if n in setting.names}
+    }
+    facts = machine.facts()
+    begin = time.monotonic()
+    works: list[Work] = []
+    if command == "profile":
+        extra["profiles"] = profile.run(setting)
+    else:
+        works = WORKS[command](setting)
+    extra["minutes"] = round((time.monotonic() - begin) / 60, 1)
+    if save:
+        rounds.save(command, line, facts, works, extra)
+    return any(work.errors for work in works)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,173 @@
+"""`bench report`: RESULTS.md from results/*.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import plots, profile, rounds
+from bench.peers import PEERS
+from bench.rounds import Target, Work
+
+HERE = Path(__file__).resolve().parent
+ORDER = ("ingest", "find", "retrieve", "memory", "growth")
+PROBES = {
+    "probe-unsynced": "plain files, unsynced",
+    "probe-fdatasync": "plain files, fdatasync each",
+    "probe-grouped": "plain files, 16 written, then 16 fdatasync",
+}
+
+
+def write(target: Path = HERE / "RESULTS.md") -> Path:
+    """Reads every result and writes the page and its plots."""
+    loaded = {}
+    for name in ORDER:
+        path = rounds.RESULTS / f"{name}.json"
+        if path.exists():
+            loaded[name] = rounds.read(path)
+    works = [work for _, group in loaded.values() for work in group]
+    lines = [
+        "# Results",
+        "",
+        "Written by `python -m bench report` from `results/*.json`; figures are medians, ratios",
+        "are medians of the ratios within each round, in which all programs took turns.",
+        "",
+        *_machine(loaded),
+        *_targets(works),
+    ]
+    drawn = plots.draw(works, target.parent / "plots")
+    lines += [f"![{title}](plots/{name})\n" for name, title in drawn.items()]
+    lines += _growth(loaded.get("growth"))
+    lines += _profiles()
+    lines += ["## Every figure", ""]
+    for work in works:
+        lines += _work(work)
+    target.write_text("\n".join(lines).rstrip() + "\n")
+    return target
+
+
+def _machine(loaded: dict[str, tuple[dict[str, Any], list[Work]]]) -> list[str]:
+    lines = [
+        "| run | command | date | machine | commit | load before |",
+        "|---|---|---|---|---|---|",
+    ]
+    versions: dict[str, str] = {}
+    for name, (content, _) in loaded.items():
+        facts = content["machine"]
+        versions |= content.get("versions", {})
+        machine = f"{facts['cpu']}, {facts['memory']}, Linux {facts['kernel']}"
+        machine += f", {facts['file system']}"
+        lines.append(
+            f"| {name} | `{content['command']}` | {facts['date']} | {machine} "
+            f"| {facts['commit']} | {facts['load average']} |"
+        )
+    told = "; ".join(f"{PEERS[name].title}: {version}" for name, version in versions.items())
+    return [*lines, "", f"Versions: {told}.", ""]
+
+
+def _targets(works: list[Work]) -> list[str]:
+    lines = [
+        "## Targets",
+        "",
+        "| work | ours | against | measured | floor | goal | |",
+        "|---|---|---|---:|---:|---:|---|",
+    ]
+    for work in works:
+        for target in work.targets:
+            lines.append(_target(work, target))
+    return [*lines, ""]
+
+
+def _target(work: Work, target: Target) -> str:
+    measured = work.measured(target)
+    against = _title(target.peer) if target.peer else work.unit
+    unit = " x" if target.peer else ""
+
+    def bound(value: float) -> str:
+        return f"{value:g}{unit}" if value else ""
+
+    if measured is None:
+        return (
+            f"| {work.title} | {_title(target.ours)} | {against} | not measured "
+            f"| {bound(target.floor)} | {bound(target.goal)} | |"
+        )
+    sign = -1 if target.at_most else 1
+    verdict = "**below**"
+    if sign * measured >= sign * target.goal:
+        verdict = "goal"
+    elif sign * measured >= sign * target.floor:
+        verdict = "floor"
+    if not target.goal and not target.floor:
+        verdict = ""
+    return (
+        f"| {work.title} | {_title(target.ours)} | {against} | {measured:.2f}{unit} "
+        f"| {bound(target.floor)} | {bound(target.goal)} | {verdict} |"
+    )
+
+
+def _title(name: str) -> str:
+    return PEERS[name].title if name in PEERS else PROBES.get(name, name)
+
+
+def _work(work: Work) -> list[str]:
+    lines = [
+        f"### {work.title}",
+        "",
+        f"| program | median {work.unit} | range | MB/s | p50 us | p90 us | p99 us | max us "
+        "| server CPU us/object |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, samples in work.samples.items():
+        values = work.values(name)
+        cells = [
+            _title(name),
+            f"{median(values):,.0f}",
+            f"{min(values):,.0f} to {max(values):,.0f}",
+        ]
+        cells.append(_median(samples, "mb_per_second"))
+        cells += [
+            _median([s["latency_us"] for s in samples if "latency_us" in s], p)
+            for p in ("p50", "p90", "p99", "max")
+        ]
+        cells.append(_median(samples, "cpu_us_per_object"))
+        lines.append(f"| {' | '.join(cells)} |")
+    for name, error in work.errors.items():
+        lines.append(f"| {_title(name)} | failed: {error.splitlines()[0]} |")
+    return [*lines, ""]
+
+
+def _median(samples: list[dict[str, Any]], key: str) -> str:
+    values = [float(sample[key]) for sample in samples if key in sample]
+    return f"{median(values):,.0f}" if values else ""
+
+
+def _profiles() -> list[str]:
+    path = rounds.RESULTS / "profile.json"
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    lines = [
+        "## Where a store's time goes",
+        "",
+        f"`{content['command']}`, {content['machine']['date']}, commit "
+        f"{content['machine']['commit']}. Phases that overlap are counted each.",
+        "",
+    ]
+    return lines + [profile.table(each) for each in content["profiles"]]
+
+
+def _growth(loaded: tuple[dict[str, Any], list[Work]] | None) -> list[str]:
+    if loaded is None or not loaded[1]:
+        return []
+    lines = ["## Index growth", ""]
+    for work in loaded[1]:
+        for samples in work.samples.values():
+            series = samples[-1].get("series")
+            if series and plots.available():
+                path = HERE / "plots" / "growth.png"
+                path.parent.mkdir(exist_ok=True)
+                plots.growth(series["records"], series["rates"], path)
+                lines += ["![Index growth](plots/growth.png)", ""]
+    return lines
