@@ -8,9 +8,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
-from bench import find, growth, ingest, machine, memory, peers, profile, report, retrieve, rounds
+from bench import (
+    find,
+    growth,
+    ingest,
+    machine,
+    memory,
+    peers,
+    profile,
+    quiet,
+    report,
+    retrieve,
+    rounds,
+)
 from bench.ingest import Setting
 from bench.rounds import Work
 
@@ -39,6 +52,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         help="where servers keep their data; default: a "
         "new folder below bench/out, on the disk that is to be measured",
     )
+    parser.add_argument("--awake", action="store_true", help="keep the cores from halting")
     parser.add_argument("--smoke", action="store_true", help="tiny counts, nothing is saved")
     return parser.parse_args(words)
 
@@ -58,7 +72,12 @@ def main(words: list[str]) -> int:
         return 2
     out = Path(__file__).resolve().parent / "out"
     out.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=options.folder or out) as folder:
+    with (
+        tempfile.TemporaryDirectory(dir=options.folder or out) as folder,
+        quiet.Awake(options.awake),
+        closing(quiet.Memory(Path(folder), wanted=not options.smoke)) as memory_filler,
+    ):
+        quiet.spread_folders(Path(folder))
         setting = Setting(
             folder=Path(folder),
             rounds=1 if options.smoke else options.rounds,
@@ -66,6 +85,7 @@ def main(words: list[str]) -> int:
             names=frozenset(names),
             only=options.only,
             say=_say,
+            memory=memory_filler,
         )
         failed = False
         for command in [*WORKS, "profile"] if options.command == "all" else [options.command]:

@@ -24,9 +24,10 @@ def start_filled(
     """Starts the peers and stores one patient of `count` images in series of 100 into each."""
     running: dict[str, Peer] = {}
     for name in names:
-        peer = kind_of(name)(setting.folder / name)
+        peer = kind_of(name)(setting.fresh(name))
         stack.callback(peer.stop)
         try:
+            setting.memory.fill()
             peer.start()
             load.run(
                 "store",

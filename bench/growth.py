@@ -32,7 +32,7 @@ def run(setting: Setting) -> list[Work]:
     setting.say(work.title)
 
     def fill() -> Sample:
-        folder = setting.folder / "growth"
+        folder = setting.fresh("growth")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         command = ["cargo", "run", "--release", "--locked", "--quiet"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 from bench import load
 from bench.load import Sample
 from bench.peers import PEERS, Peer, kind_of
+from bench.quiet import Memory
 from bench.rounds import Target, Work, interleave
 
 KB = 1024
@@ -20,6 +23,7 @@ LARGE = 512 * KB
 # What one run may store, so that neither the disk nor the page cache is what is measured.
 RUN_BYTES_MAX = 2_000_000_000
 WARM_UP = 50
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,11 @@ class Setting:
     names: frozenset[str]
     only: str
     say: Callable[[str], None]
+    memory: Memory
+
+    def fresh(self, name: str) -> Path:
+        """A folder that no run has used before, so that none follows another's deletions."""
+        return self.folder / f"{name}-{next(_numbers)}"
 
     def peers(self, service: str, *wanted: str) -> list[str]:
         """The peers that take part: asked for, installed, and able to."""
@@ -46,7 +55,8 @@ class Setting:
 
 def store_once(setting: Setting, kind: type[Peer], *, count: int, size: int, n: int) -> Sample:
     """Starts a server in an empty folder, warms it up, stores, stops it."""
-    peer = kind(setting.folder / kind.name)
+    peer = kind(setting.fresh(kind.name))
+    setting.memory.fill()
     peer.start()
     try:
         load.run("store", **peer.address(), count=min(WARM_UP, count), size=size)
@@ -62,13 +72,15 @@ def store_once(setting: Setting, kind: type[Peer], *, count: int, size: int, n: 
 
 def probe_once(setting: Setting, *, count: int, size: int, mode: str) -> Sample:
     """Plain files on the same disk."""
-    folder = setting.folder / f"probe-{mode}"
+    folder = setting.fresh(f"probe-{mode}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    setting.memory.fill()
     try:
         return load.run("probe", dir=folder, count=count, size=size, mode=mode)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.sync()
 
 
 def measure(
@@ -179,10 +191,11 @@ def echo_under_load(setting: Setting) -> list[Work]:
 
     def runner(kind: type[Peer]) -> Callable[[], Sample]:
         def run() -> Sample:
-            peer = kind(setting.folder / kind.name)
+            peer = kind(setting.fresh(kind.name))
+            count = setting.count(3000, LARGE, kind.slowness)
+            setting.memory.fill()
             peer.start()
             try:
-                count = setting.count(3000, LARGE, kind.slowness)
                 echo = load.Background("echo", **peer.address(), interval_ms=2)
                 time.sleep(0.05)
                 try:

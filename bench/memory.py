@@ -52,7 +52,7 @@ def run(setting: Setting) -> list[Work]:
     )
     setting.say(work.title)
     for name in setting.peers("store", "ours-durable", "ours-relaxed"):
-        peer = kind_of(name)(setting.folder / name)
+        peer = kind_of(name)(setting.fresh(name))
         try:
             peer.start()
             idle = peer.anonymous_bytes()

@@ -32,7 +32,7 @@ def draw(works: list[Work], folder: Path) -> dict[str, str]:
     if not available():
         return {}
     folder.mkdir(exist_ok=True)
-    by_key = {work.key: work for work in works}
+    by_key = {work.key: work for work in works if work.samples}
     drawn: dict[str, str] = {}
     sizes = {int(k.split("-")[1]) / 1024: w for k, w in by_key.items() if k.startswith("size-")}
     if sizes:
@@ -50,7 +50,7 @@ def draw(works: list[Work], folder: Path) -> dict[str, str]:
             _lines(folder / name, title, counts, "associations", "objects/s")
             drawn[name] = title
     for key in ("store-512k-1", "store-4k-8"):
-        if key in by_key and by_key[key].samples:
+        if key in by_key:
             title = f"Latency percentiles: {by_key[key].title}"
             _latencies(folder / f"latency_{key}.png", title, by_key[key])
             drawn[f"latency_{key}.png"] = title

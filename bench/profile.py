@@ -30,10 +30,11 @@ def run(setting: Setting) -> list[dict[str, Any]]:
         if kind.name not in setting.names:
             continue
         for label, size, associations, fastest in SETTINGS:
-            peer = kind(setting.folder / kind.name)
+            peer = kind(setting.fresh(kind.name))
+            count = setting.count(fastest, size)
+            setting.memory.fill()
             peer.start()
             try:
-                count = setting.count(fastest, size)
                 profiles.append(profile(peer, label, size=size, n=associations, count=count))
             finally:
                 peer.stop()

@@ -43,7 +43,8 @@ def write(target: Path = HERE / "RESULTS.md") -> Path:
     lines += _profiles()
     lines += ["## Every figure", ""]
     for work in works:
-        lines += _work(work)
+        if work.samples or work.errors:
+            lines += _work(work)
     target.write_text("\n".join(lines).rstrip() + "\n")
     return target
 
