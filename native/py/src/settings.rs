@@ -95,7 +95,10 @@ pub fn archive_config(settings: &Bound<'_, PyMapping>) -> PyResult<ArchiveConfig
         .collect::<PyResult<_>>()?;
     archive.journal_object_bytes = read.value("journal_object_bytes")?;
     archive.full_threshold_mb = read.value("mag_device_full_threshold_mb")?;
-    archive.dataset_bytes_max = read.value("dataset_bytes_max")?;
+    archive.dataset_bytes_max = match read.value("dataset_bytes_max")? {
+        0 => u64::MAX,
+        limit => limit,
+    };
     archive.scan_limits = ScanLimits {
         depth_max: read.value("scan_depth_max")?,
         elements_max: read.value("scan_elements_max")?,
