@@ -150,12 +150,18 @@ def get(
     model: str,
     level: str,
     keys: _Keys,
+    sop_classes: list[str],
+    transfer_syntaxes: list[str],
     directory: str | None = None,
     archive: Archive | None = None,
     progress: _Progress | None = None,
     timeout_s: float = 300.0,
 ) -> dict[str, Any]:
-    """C-GET into a folder or an archive: status, completed, failed, warning."""
+    """C-GET into a folder or an archive: status, completed, failed, warning.
+
+    `sop_classes` are offered with the SCP role, as many as fit one association, each in
+    `transfer_syntaxes`.
+    """
 
 def parse_columns(text: str) -> list[dict[str, Any]]:
     """The columns of a dicom.sql: table, tag, name, column, length, sql_type, dicom_type.

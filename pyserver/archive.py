@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+from pyserver.config.settings import Settings
+
 Progress = Callable[[str, int, int], None]
 Keys = Mapping[str, str | list[str]]
 
@@ -91,6 +93,8 @@ class NativeGet(Protocol):
         model: str,
         level: str,
         keys: Keys,
+        sop_classes: list[str],
+        transfer_syntaxes: list[str],
         *,
         archive: Any,
         progress: Progress | None,
@@ -100,9 +104,9 @@ class NativeGet(Protocol):
 class LocalArchive:
     """An archive that this process has open."""
 
-    def __init__(self, native: NativeArchive, ae_title: str, get: NativeGet) -> None:
+    def __init__(self, native: NativeArchive, settings: Settings, get: NativeGet) -> None:
         self._native = native
-        self._ae_title = ae_title
+        self._settings = settings
         self._get = get
 
     def find(self, level: str, keys: Keys, limit: int, offset: int) -> list[dict[str, Any]]:
@@ -141,10 +145,12 @@ class LocalArchive:
     ) -> dict[str, Any]:
         return self._get(
             peer,
-            self._ae_title,
+            self._settings.ae_title,
             query_model(level),
             level,
             keys,
+            list(self._settings.sop_list.sop_classes),
+            list(self._settings.sop_list.transfer_syntaxes),
             archive=self._native,
             progress=progress,
         )

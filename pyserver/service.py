@@ -89,7 +89,7 @@ class Service:
         native = self.settings.to_native()
         self._archive = _native.Archive(native, progress)
         self._server = _native.Server(self._archive, native)
-        self.access = LocalArchive(self._archive, self.settings.ae_title, _native.get)
+        self.access = LocalArchive(self._archive, self.settings, _native.get)
         self._rates = RateMeter(RATED)
         self._log = LogFiles(
             self.settings.log_dir,

@@ -19,6 +19,7 @@ from pyserver.cli.command import (
     positive_number,
 )
 from pyserver.cli.output import Output, human_bytes
+from pyserver.config.defaults import default_sop_list
 from pyserver.errors import UsageError
 from pyserver.gather import Gatherer, Source, Unusable
 
@@ -253,6 +254,7 @@ def _run_get(args: argparse.Namespace, out: Output) -> int:
             answer = archive.get(address.as_native(), args.level, keys, progress)
         return _tell_retrieve(answer, f"fetched from {address.ae} into the archive", out)
     args.out.mkdir(parents=True, exist_ok=True)
+    sops = settings.sop_list if settings else default_sop_list()
     with out.progress("Fetching") as progress:
         answer = _native.get(
             address.as_native(),
@@ -260,6 +262,8 @@ def _run_get(args: argparse.Namespace, out: Output) -> int:
             query_model(args.level),
             args.level,
             keys,
+            list(sops.sop_classes),
+            list(sops.transfer_syntaxes),
             directory=str(args.out),
             progress=progress,
             timeout_s=TIMEOUT_S,

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from pyserver.config.settings import INI_NAME
+from pyserver.config.sop_list import SopList, parse_sop_list
 from pyserver.errors import ConfigError
 
 DEFAULT_AET = "CONQUESTSRV1"
@@ -17,12 +18,18 @@ DEFAULT_PORT = 5678
 # Conquest's root for prefixes made at installation: root.date.time.
 UID_ROOT = "1.2.826.0.1.3680043.2.135"
 
-FILES = (INI_NAME, "acrnema.map", "dicom.sql", "dgatesop.lst")
+SOP_NAME = "dgatesop.lst"
+FILES = (INI_NAME, "acrnema.map", "dicom.sql", SOP_NAME)
 
 
 def default_text(name: str) -> str:
     """A default file as shipped, its @PLACEHOLDERS@ unfilled."""
     return files("pyserver.config").joinpath("data", name).read_text(encoding="utf-8")
+
+
+def default_sop_list() -> SopList:
+    """What a new installation accepts."""
+    return parse_sop_list(default_text(SOP_NAME), Path(SOP_NAME))
 
 
 def write_defaults(folder: Path, aet: str | None = None, port: int | None = None) -> list[Path]:

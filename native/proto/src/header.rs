@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use crate::charset::CharacterSet;
+use crate::dict;
 use crate::element::{Elements, Items, RawElement, RawItem};
 use crate::path::{Path, Step};
 use crate::scan::{HeaderScanner, ScanError, ScanLimits};
@@ -44,7 +45,7 @@ impl ElementRef {
     /// The value without trailing padding; `None` while its bytes are incomplete.
     pub(crate) fn trimmed<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         self.value(bytes).map(|value| {
-            if self.vr.is_text() {
+            if known_vr(self.tag, self.vr).is_text() {
                 trim(value)
             } else {
                 value
@@ -229,9 +230,9 @@ impl<'a> ValueRef<'a> {
         self.element.head.tag
     }
 
-    /// Its VR.
+    /// Its VR; for text that was sent as UN, the dictionary's.
     pub fn vr(&self) -> Vr {
-        self.element.head.vr
+        known_vr(self.element.head.tag, self.element.head.vr)
     }
 
     /// The value with its padding.
@@ -254,6 +255,14 @@ impl<'a> ValueRef<'a> {
             Cow::Borrowed(bytes) => Some(charset.decode(bytes, self.vr())),
             Cow::Owned(bytes) => Some(Cow::Owned(charset.decode(&bytes, self.vr()).into_owned())),
         }
+    }
+}
+
+/// Gateways send known text elements as UN (PS3.5 6.2.2 note 3); they mean what the dictionary says.
+fn known_vr(tag: Tag, vr: Vr) -> Vr {
+    match vr {
+        Vr::Un => Some(dict::vr(tag)).filter(|vr| vr.is_text()).unwrap_or(vr),
+        vr => vr,
     }
 }
 

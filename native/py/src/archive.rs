@@ -1,6 +1,7 @@
 //! `Archive`: queries, tables, deletion, import and checks, for commands and for tests.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,13 +10,16 @@ use pyo3::types::{PyBytes, PyDict, PyMapping};
 use pyserver_proto::dataset::{Dataset, DatasetLimits};
 use pyserver_proto::query::{Query, QueryOptions};
 use pyserver_proto::transfer_syntax::TransferSyntax;
-use pyserver_store::archive::Archive;
+use pyserver_store::apply::Outcome;
+use pyserver_store::archive::{Archive, DeviceStats};
 use pyserver_store::columns::Columns;
 use pyserver_store::error::StoreError;
 use pyserver_store::find::{FindCursor, FindProgress};
+use pyserver_store::fsck::{FaultKind, FsckOptions};
 use pyserver_store::locate::Located;
 use pyserver_store::plan::{BindOptions, BoundQuery};
 use pyserver_store::recover::RecoveryReport;
+use pyserver_store::regen::RegenScope;
 use pyserver_store::respond::ResponseEncoder;
 use pyserver_store::schema::Level;
 
@@ -221,6 +225,124 @@ impl PyArchive {
         Ok(dict)
     }
 
+    /// Store one file as C-STORE would: status, outcome, sop_instance_uid, file, reason.
+    #[pyo3(signature = (path, calling_ae=""))]
+    fn add_file<'py>(
+        &self,
+        py: Python<'py>,
+        path: PathBuf,
+        calling_ae: &str,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let archive = self.open()?;
+        let dict = PyDict::new(py);
+        match py.detach(|| archive.add_file(&path, calling_ae)) {
+            Ok(stored) => {
+                let outcome = match stored.kind {
+                    Outcome::New => "new",
+                    Outcome::Rewritten => "rewritten",
+                    Outcome::Ignored => "ignored",
+                };
+                dict.set_item("status", 0)?;
+                dict.set_item("outcome", outcome)?;
+                dict.set_item("sop_instance_uid", stored.sop_instance_uid)?;
+                dict.set_item("file", stored.file)?;
+                dict.set_item("reason", stored.warnings.join("; "))?;
+            }
+            Err(error) => {
+                dict.set_item("status", error.status())?;
+                dict.set_item("outcome", "refused")?;
+                dict.set_item("sop_instance_uid", "")?;
+                dict.set_item("file", "")?;
+                dict.set_item("reason", error.to_string())?;
+            }
+        }
+        Ok(dict)
+    }
+
+    /// Rebuild the index from files: all, or those of `device`, `dir` or `file`.
+    #[pyo3(signature = (scope, progress=None))]
+    fn regen<'py>(
+        &self,
+        py: Python<'py>,
+        scope: &Bound<'py, PyMapping>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let archive = self.open()?;
+        let scope = regen_scope(&archive, scope)?;
+        let mut progress = Progress::new(progress);
+        let report = py
+            .detach(|| {
+                archive.regen(&scope, &mut |what: &str, done, total| {
+                    progress.tell(what, done, total);
+                })
+            })
+            .map_err(|e| errors::store(&e))?;
+        progress.finish()?;
+        let dict = PyDict::new(py);
+        dict.set_item("files", report.files)?;
+        dict.set_item("entered", report.entered)?;
+        dict.set_item("updated", report.updated)?;
+        dict.set_item("duplicates", report.duplicates)?;
+        dict.set_item("refused_count", report.refused_count)?;
+        dict.set_item("resumed_after", report.resumed_after)?;
+        let refused = report.refused.into_iter().map(|(file, reason)| {
+            let row = PyDict::new(py);
+            row.set_item("file", file)?;
+            row.set_item("reason", reason)?;
+            Ok(row)
+        });
+        dict.set_item("refused", refused.collect::<PyResult<Vec<_>>>()?)?;
+        Ok(dict)
+    }
+
+    /// Compare index and files both ways.
+    #[pyo3(signature = (repair=false, verify_hash=false, progress=None))]
+    fn fsck<'py>(
+        &self,
+        py: Python<'py>,
+        repair: bool,
+        verify_hash: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let archive = self.open()?;
+        let mut progress = Progress::new(progress);
+        let report = py
+            .detach(|| {
+                let options = FsckOptions {
+                    verify_hash,
+                    repair,
+                };
+                archive.fsck(options, &mut |what: &str, done, total| {
+                    progress.tell(what, done, total);
+                })
+            })
+            .map_err(|e| errors::store(&e))?;
+        progress.finish()?;
+        let dict = PyDict::new(py);
+        dict.set_item("clean", report.fault_count == 0)?;
+        dict.set_item("rows", report.rows)?;
+        dict.set_item("files", report.files)?;
+        dict.set_item("fault_count", report.fault_count)?;
+        let faults = report.faults.iter().map(|fault| {
+            let row = PyDict::new(py);
+            let kind = match fault.kind {
+                FaultKind::MissingFile => "missing file",
+                FaultKind::WrongSize => "wrong size",
+                FaultKind::WrongHash => "wrong hash",
+                FaultKind::NoRow => "no row",
+                FaultKind::Stranger => "stranger",
+            };
+            row.set_item("kind", kind)?;
+            row.set_item("device", format!("MAG{}", fault.device))?;
+            row.set_item("file", &fault.file)?;
+            row.set_item("about", &fault.about)?;
+            row.set_item("repaired", fault.repaired)?;
+            Ok(row)
+        });
+        dict.set_item("faults", faults.collect::<PyResult<Vec<_>>>()?)?;
+        Ok(dict)
+    }
+
     /// The elements before the pixel data, as kept in the index.
     fn header<'py>(
         &self,
@@ -277,6 +399,40 @@ impl PyArchive {
         // Whoever holds the last handle closes it.
         py.detach(move || drop(archive));
     }
+}
+
+/// `{}`, `{"device": "MAG0"}`, `{"dir": …}` or `{"file": …}`.
+fn regen_scope(archive: &Archive, scope: &Bound<'_, PyMapping>) -> PyResult<RegenScope> {
+    let text = |key: &str| -> PyResult<Option<String>> {
+        match scope.contains(key)? {
+            true => scope.get_item(key)?.extract(),
+            false => Ok(None),
+        }
+    };
+    if let Some(device) = text("device")? {
+        let number = device
+            .to_ascii_uppercase()
+            .strip_prefix("MAG")
+            .map(str::parse);
+        return match number {
+            Some(Ok(number)) => Ok(RegenScope::Device(number)),
+            _ => Err(config(format!("a device is MAG0, MAG1, …, not {device:?}"))),
+        };
+    }
+    if let Some(file) = text("file")? {
+        return Ok(RegenScope::File(file.into()));
+    }
+    let Some(folder) = text("dir")? else {
+        return Ok(RegenScope::All);
+    };
+    let folder = PathBuf::from(folder);
+    let devices = archive.stats().devices;
+    let holds = |device: &&DeviceStats| {
+        folder.starts_with(&device.root) || device.root.join(&folder).is_dir()
+    };
+    let device = devices.iter().find(holds);
+    let device = device.ok_or_else(|| config(format!("{} is on no device", folder.display())))?;
+    Ok(RegenScope::Folder(device.number, folder))
 }
 
 fn find_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Dataset>, StoreError> {

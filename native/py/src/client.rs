@@ -46,6 +46,11 @@ fn caller(calling_ae: &str, timeout_s: f64) -> PyResult<Caller> {
     })
 }
 
+/// What is no UID cannot be negotiated and is left out.
+fn uids(texts: Vec<String>) -> Vec<Uid> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
 fn retrieved<'py>(py: Python<'py>, report: &RetrieveReport) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("status", report.status)?;
@@ -180,8 +185,8 @@ pub fn move_<'py>(
 /// C-GET into a folder or an archive: status, completed, failed, warning.
 #[pyfunction]
 #[pyo3(signature = (
-    peer, calling_ae, model, level, keys, directory=None, archive=None, progress=None,
-    timeout_s=300.0
+    peer, calling_ae, model, level, keys, sop_classes, transfer_syntaxes, directory=None,
+    archive=None, progress=None, timeout_s=300.0
 ))]
 #[allow(
     clippy::too_many_arguments,
@@ -194,6 +199,8 @@ pub fn get<'py>(
     model: &str,
     level: &str,
     keys: &Bound<'py, PyMapping>,
+    sop_classes: Vec<String>,
+    transfer_syntaxes: Vec<String>,
     directory: Option<PathBuf>,
     archive: Option<&PyArchive>,
     progress: Option<Py<PyAny>>,
@@ -206,18 +213,7 @@ pub fn get<'py>(
         (None, Some(archive)) => GetTarget::Archive(archive.open()?),
         _ => return Err(config("get takes either a directory or an archive")),
     };
-    let uids = |name: &str| -> PyResult<Vec<Uid>> {
-        let module = py.import("pyserver.config.sop_list")?;
-        let texts: Vec<String> = module.call_method0(name)?.extract()?;
-        Ok(texts
-            .iter()
-            .filter_map(|text| text.parse::<Uid>().ok())
-            .collect())
-    };
-    let (classes, syntaxes) = (
-        uids("common_storage_classes")?,
-        uids("common_transfer_syntaxes")?,
-    );
+    let (classes, syntaxes) = (uids(sop_classes), uids(transfer_syntaxes));
     let mut progress = Progress::new(progress);
     let report = py
         .detach(|| {

@@ -12,9 +12,9 @@ use pyserver_proto::status::StatusClass;
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
+use pyserver_store::lookahead::{Content, ReadyObject};
 
 use crate::error::LinkError;
-use crate::outgoing::{Content, Outgoing};
 use crate::peers::Destination;
 use crate::retrieve::sendable_syntaxes;
 use crate::scu::{CONTEXTS_MAX, Caller, Proposal, Requestor};
@@ -133,7 +133,7 @@ fn send_one(
     };
     let context = (context.id, context.transfer_syntax);
     let file = File::open(&object.path).map_err(unreadable)?;
-    let outgoing = Outgoing {
+    let outgoing = ReadyObject {
         syntax: object.layout.syntax,
         content: Content::File {
             file,

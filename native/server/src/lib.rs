@@ -12,7 +12,7 @@ pub mod identifier;
 mod link;
 mod listener;
 pub mod log;
-mod outgoing;
+mod payload;
 pub mod peers;
 mod reply;
 mod retrieve;

@@ -22,28 +22,26 @@ use crate::sub_operations::Books;
 /// Rows read under one read transaction.
 const PAGE_ROWS: usize = 256;
 
-/// An object to send: where it is, and its identifiers as the protocol wants them.
-#[derive(Clone, Debug)]
-pub struct Object {
+/// The identifiers of a stored object, as the protocol wants them.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
     /// SOP class.
     pub sop_class: Uid,
     /// SOP instance.
     pub sop_instance: Uid,
     /// Transfer syntax of the file.
     pub transfer_syntax: Uid,
-    /// Its place in the archive.
-    pub located: Located,
 }
 
-impl Object {
-    fn new(located: Located) -> Self {
+impl Identity {
+    /// Of an object in the archive.
+    pub fn of(located: &Located) -> Self {
         // What is no identifier never gets a context, and fails by itself.
-        let uid = |text: &str| Uid::from_value(text.as_bytes()).unwrap_or_default();
+        let uid = |text: &str| text.parse::<Uid>().unwrap_or_default();
         Self {
             sop_class: uid(&located.sop_class),
             sop_instance: uid(&located.sop_instance),
             transfer_syntax: uid(&located.transfer_syntax),
-            located,
         }
     }
 }
@@ -57,7 +55,7 @@ pub fn locate(
     model: InformationModel,
     context_id: u8,
     identifier: &[u8],
-) -> Result<Vec<Object>, Refused> {
+) -> Result<Vec<Located>, Refused> {
     let query = parse_query(session, model, context_id, identifier)?;
     let archive = &session.shared.archive;
     let bound = BoundQuery::bind_retrieve(&query, archive.index())
@@ -71,7 +69,7 @@ pub fn locate(
         let (page, progress) = transaction
             .locate(&bound, &mut cursor, PAGE_ROWS)
             .map_err(|error| unable(&error))?;
-        objects.extend(page.into_iter().map(Object::new));
+        objects.extend(page);
         if progress == FindProgress::Done {
             return Ok(objects);
         }
@@ -172,7 +170,7 @@ pub fn sendable_syntaxes(stored: TransferSyntax) -> Vec<Uid> {
 /// The context to send an object on; `usable` says which contexts are open to us as SCU.
 pub fn choose_context<'a>(
     contexts: &'a [AcceptedContext],
-    object: &Object,
+    object: &Identity,
     usable: impl Fn(&AcceptedContext) -> bool,
 ) -> Option<&'a AcceptedContext> {
     sendable_syntaxes(TransferSyntax::from_uid(&object.transfer_syntax))

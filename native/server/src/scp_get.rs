@@ -6,12 +6,13 @@ use pyserver_proto::association::Event;
 use pyserver_proto::dimse::{CGetRq, CStoreRq, CommandRequest, CommandSet, Priority};
 use pyserver_proto::query::InformationModel;
 use pyserver_proto::status::Status;
+use pyserver_store::lookahead::LookAhead;
 
 use crate::error::LinkError;
 use crate::log::Level;
-use crate::outgoing::Outgoing;
+
 use crate::reply::Answer;
-use crate::retrieve;
+use crate::retrieve::{self, Identity};
 use crate::send_object::{SendError, Sender};
 use crate::session::Session;
 use crate::stats::Stats;
@@ -38,13 +39,22 @@ pub fn perform(
     let mut bytes = 0;
     let mut cancelled = retrieve::cancelled(&mut session.link, message_id)?;
     let mut sub_message_id: u16 = 0;
-    for object in located {
+    let settings = &session.settings;
+    let archive = &session.shared.archive;
+    let ahead = LookAhead::start(
+        archive,
+        located,
+        settings.read_ahead,
+        settings.read_ahead_bytes,
+    );
+    for ready in ahead {
         if cancelled {
             break;
         }
-        let instance = object.sop_instance;
-        let outgoing = match Outgoing::open(&session.shared.archive, &object.located) {
-            Ok(outgoing) => outgoing,
+        let identity = Identity::of(&ready.located);
+        let instance = identity.sop_instance;
+        let object = match ready.object {
+            Ok(object) => object,
             Err(error) => {
                 session.log(Level::Warning, format!("cannot send {instance}: {error}"));
                 books.fail(instance);
@@ -53,11 +63,11 @@ pub fn perform(
         };
         let contexts = session.link.association.contexts();
         let context =
-            retrieve::choose_context(contexts, &object, |context| context.scp_role).cloned();
+            retrieve::choose_context(contexts, &identity, |context| context.scp_role).cloned();
         let Some(context) = context else {
             let text = format!(
                 "cannot send {instance}: no context with the SCP role for class {} in {}",
-                object.sop_class, object.transfer_syntax
+                identity.sop_class, identity.transfer_syntax
             );
             session.log(Level::Warning, text);
             books.fail(instance);
@@ -66,19 +76,14 @@ pub fn perform(
         sub_message_id = sub_message_id.wrapping_add(1).max(1);
         let store = CStoreRq {
             message_id: sub_message_id,
-            sop_class_uid: object.sop_class,
+            sop_class_uid: identity.sop_class,
             sop_instance_uid: instance,
             priority: Priority::Medium,
             move_originator_ae: None,
             move_originator_message_id: None,
         };
         let link = &mut session.link;
-        match sender.send(
-            link,
-            (context.id, context.transfer_syntax),
-            store,
-            &outgoing,
-        ) {
+        match sender.send(link, (context.id, context.transfer_syntax), store, &object) {
             Ok(()) => {}
             Err(SendError::Object(why)) => {
                 session.log(Level::Warning, format!("cannot send {instance}: {why}"));
@@ -87,7 +92,7 @@ pub fn perform(
             }
             Err(SendError::Link(error)) => return Err(error),
         }
-        bytes += outgoing.length;
+        bytes += object.length;
         let (status, cancel) = await_response(session, sub_message_id, message_id)?;
         cancelled |= cancel;
         books.answered(instance, status);

@@ -6,15 +6,16 @@ use pyserver_proto::ae::AeTitle;
 use pyserver_proto::dimse::{CMoveRq, CStoreRq, CommandRequest, Priority};
 use pyserver_proto::query::InformationModel;
 use pyserver_proto::status::Status;
-use pyserver_store::archive::Archive;
+use pyserver_store::error::StoreError;
+use pyserver_store::locate::Located;
+use pyserver_store::lookahead::{LookAhead, ReadyObject};
 
 use crate::client_send::proposals_for;
 use crate::error::LinkError;
 use crate::log::Level;
-use crate::outgoing::Outgoing;
 use crate::peers::Destination;
 use crate::reply::Answer;
-use crate::retrieve::{self, Object};
+use crate::retrieve::{self, Identity};
 use crate::scu::{Caller, Requestor};
 use crate::send_object::{SendError, Sender};
 use crate::session::Session;
@@ -56,7 +57,7 @@ pub fn perform(
             session.log(Level::Warning, format!("cannot move to {ae}: {error}"));
             located
                 .iter()
-                .for_each(|object| mover.books.fail(object.sop_instance));
+                .for_each(|object| mover.books.fail(Identity::of(object).sop_instance));
             false
         }
     };
@@ -85,7 +86,7 @@ impl Mover {
         &self,
         session: &Session,
         destination: &Destination,
-        located: &[Object],
+        located: &[Located],
     ) -> Result<Option<Requestor>, LinkError> {
         if located.is_empty() {
             return Ok(None);
@@ -96,9 +97,10 @@ impl Mover {
             dimse_timeout: session.settings.dimse_timeout,
             limits: session.settings.limits.clone(),
         };
-        let kinds = located
-            .iter()
-            .map(|object| (object.sop_class, object.transfer_syntax));
+        let kinds = located.iter().map(|located| {
+            let identity = Identity::of(located);
+            (identity.sop_class, identity.transfer_syntax)
+        });
         let id = format!("{}>{}", session.link.id, destination.ae);
         Requestor::connect(&caller, destination, &proposals_for(kinds), id).map(Some)
     }
@@ -110,25 +112,33 @@ impl Mover {
         requestor: Option<Requestor>,
         context_id: u8,
         asked: &CommandRequest,
-        located: Vec<Object>,
+        located: Vec<Located>,
     ) -> Result<bool, LinkError> {
         let Some(mut requestor) = requestor else {
             return Ok(false);
         };
-        let archive = std::sync::Arc::clone(&session.shared.archive);
+        let settings = &session.settings;
+        let archive = &session.shared.archive;
+        let ahead = LookAhead::start(
+            archive,
+            located,
+            settings.read_ahead,
+            settings.read_ahead_bytes,
+        );
         let mut broken = None;
         let mut cancelled = false;
-        for object in located {
+        for ready in ahead {
             if retrieve::cancelled(&mut session.link, asked.message_id())? {
                 cancelled = true;
                 break;
             }
-            let instance = object.sop_instance;
+            let identity = Identity::of(&ready.located);
+            let instance = identity.sop_instance;
             if broken.is_some() {
                 self.books.fail(instance);
                 continue;
             }
-            match self.send_one(&archive, &mut requestor, &object) {
+            match self.send_one(&mut requestor, identity, ready.object) {
                 Ok(status) => {
                     if !matches!(status, Status::SUCCESS) {
                         let text = format!("{instance} was answered with {status}");
@@ -170,15 +180,14 @@ impl Mover {
 
     fn send_one(
         &mut self,
-        archive: &Archive,
         requestor: &mut Requestor,
-        object: &Object,
+        identity: Identity,
+        object: Result<ReadyObject, StoreError>,
     ) -> Result<Status, SendError> {
-        let outgoing = Outgoing::open(archive, &object.located)
-            .map_err(|error| SendError::Object(error.to_string()))?;
+        let object = object.map_err(|error| SendError::Object(error.to_string()))?;
         let contexts = requestor.link.association.contexts();
-        let Some(context) = retrieve::choose_context(contexts, object, |_| true) else {
-            let (class, syntax) = (object.sop_class, object.transfer_syntax);
+        let Some(context) = retrieve::choose_context(contexts, &identity, |_| true) else {
+            let (class, syntax) = (identity.sop_class, identity.transfer_syntax);
             let why = format!("the peer accepted no context for class {class} in {syntax}");
             return Err(SendError::Object(why));
         };
@@ -186,16 +195,16 @@ impl Mover {
         let message_id = requestor.next_message_id();
         let store = CStoreRq {
             message_id,
-            sop_class_uid: object.sop_class,
-            sop_instance_uid: object.sop_instance,
+            sop_class_uid: identity.sop_class,
+            sop_instance_uid: identity.sop_instance,
             priority: Priority::Medium,
             move_originator_ae: self.originator.0,
             move_originator_message_id: Some(self.originator.1),
         };
         self.sender
-            .send(&mut requestor.link, (id, syntax), store, &outgoing)?;
+            .send(&mut requestor.link, (id, syntax), store, &object)?;
         let (response, _) = requestor.response(message_id, 0)?;
-        self.bytes += outgoing.length;
+        self.bytes += object.length;
         Ok(response.status)
     }
 }

@@ -11,10 +11,11 @@ use pyserver_proto::dimse::{CStoreRq, CommandRequest};
 use pyserver_proto::scan::ScanLimits;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
+use pyserver_store::lookahead::ReadyObject;
 
 use crate::error::LinkError;
 use crate::link::Link;
-use crate::outgoing::Outgoing;
+use crate::payload::fill;
 
 /// Payload framed per write (LIMIT: one such buffer per retrieve).
 const FRAME_BYTES: usize = 512 * 1024;
@@ -50,7 +51,7 @@ impl Sender {
         link: &mut Link,
         (context_id, wanted): (u8, Uid),
         request: CStoreRq,
-        object: &Outgoing,
+        object: &ReadyObject,
     ) -> Result<(), SendError> {
         let converter = converter(object.syntax, wanted)?;
         let command = CommandRequest::CStore(request).to_bytes();
@@ -66,7 +67,7 @@ impl Sender {
         &mut self,
         link: &mut Link,
         context_id: u8,
-        object: &Outgoing,
+        object: &ReadyObject,
     ) -> Result<(), LinkError> {
         let chunk_max = link.association.data_chunk_max() as usize;
         let stride = chunk_max + PDATA_HEADER_BYTES;
@@ -83,7 +84,7 @@ impl Sender {
                 let header = link.association.pdata_header(context_id, length, last);
                 slot[..PDATA_HEADER_BYTES].copy_from_slice(&header);
             }
-            object.fill(at, &mut self.frame, stride, PDATA_HEADER_BYTES)?;
+            fill(object, at, &mut self.frame, stride, PDATA_HEADER_BYTES)?;
             link.write(&self.frame)?;
             at += payload as u64;
             if last {
@@ -96,7 +97,7 @@ impl Sender {
         &mut self,
         link: &mut Link,
         context_id: u8,
-        object: &Outgoing,
+        object: &ReadyObject,
         mut converter: DatasetConverter,
     ) -> Result<(), LinkError> {
         let chunk_max = link.association.data_chunk_max() as usize;
@@ -106,7 +107,7 @@ impl Sender {
             let left = object.length - at;
             let take = usize::try_from(left).unwrap_or(usize::MAX).min(FRAME_BYTES);
             self.frame.resize(take, 0);
-            object.fill(at, &mut self.frame, take.max(1), 0)?;
+            fill(object, at, &mut self.frame, take.max(1), 0)?;
             converter
                 .push(&self.frame, &mut self.converted)
                 .map_err(unconvertible)?;
