@@ -40,7 +40,8 @@ SMOKE_SCALE = 0.004
 def parse(words: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("command", choices=[*WORKS, "profile", "report", "all"])
+    choices = [*WORKS, "profile", "report", "all"]
+    parser.add_argument("command", nargs="?", default="all", choices=choices)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every count (1.0)")
     parser.add_argument("--peers", help="comma separated; default: all that are installed")
@@ -84,6 +85,7 @@ def main(words: list[str]) -> int:
             scale=SMOKE_SCALE if options.smoke else options.scale,
             names=frozenset(names),
             only=options.only,
+            smoke=options.smoke,
             say=_say,
             memory=memory_filler,
         )

@@ -29,7 +29,7 @@ def run(setting: Setting) -> list[dict[str, Any]]:
     for kind in (OursDurable, OursRelaxed):
         if kind.name not in setting.names:
             continue
-        for label, size, associations, fastest in SETTINGS:
+        for label, size, associations, fastest in SETTINGS[: 1 if setting.smoke else None]:
             peer = kind(setting.fresh(kind.name))
             count = setting.count(fastest, size)
             setting.memory.fill()
