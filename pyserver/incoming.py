@@ -155,7 +155,8 @@ class IncomingThread:
     def stop(self) -> None:
         """Finish the file under way, then end."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.wait(POLL_S):

@@ -111,7 +111,7 @@ class Service:
         return self._server.address
 
     def start(self) -> None:
-        """Start every thread, the listener last."""
+        """Start every thread, the listener last. After an error `stop` cleans up as usual."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._log_thread.start()
         for finding in self.warnings:
@@ -126,6 +126,8 @@ class Service:
         """Serve until SIGTERM or SIGINT; SIGHUP reloads."""
         while signal.sigwait(SIGNALS) is signal.SIGHUP:
             self.reload()
+        # A second one ends the process at once; the next start repairs what it cut off.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def stop(self) -> bool:
         """End: no more associations, wait for open ones, close the archive."""
@@ -135,7 +137,8 @@ class Service:
         self._control.stop()
         self.log(INFO if drained else WARNING, "stopped" if drained else "stopped, some aborted")
         self._log_ended.set()
-        self._log_thread.join()
+        if self._log_thread.is_alive():
+            self._log_thread.join()
         self._archive.close()
         return drained
 

@@ -4,6 +4,7 @@ Read once at start and once per reload; a reload makes a new `Settings` or leave
 Relative paths are relative to the home folder.
 """
 
+import ipaddress
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -287,6 +288,15 @@ class _Reader:
 
     def listen_addresses(self, peers: PeerMap) -> list[str]:
         chosen = self.words("ListenAddress")
+        for address in chosen:
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:
+                self.wrong(
+                    "ListenAddress",
+                    f"{address!r} is not an address of this machine",
+                    "an IP address; 0.0.0.0 for all interfaces",
+                )
         if chosen:
             return chosen
         remote = any(peer.is_remote for peer in peers.peers)

@@ -130,6 +130,7 @@ def test_items_become_settings(home: Path, line: str, name: str, value: object) 
         ("TCPPort = 70000", "not within 0 to 65535"),
         ("AssociationsMax = 0", "not within 1"),
         ("FixPhilips = yes", "neither 0 nor 1"),
+        ("ListenAddress = 127.0.0.1, eth0", "'eth0' is not an address"),
         ("Durability = sometimes", "none of durable, relaxed"),
         ("UnknownPeers = none", "none of store, refuse, all"),
         ("DurabilityByAE = CT1", "not AE=durable"),
