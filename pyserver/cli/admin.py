@@ -59,11 +59,38 @@ def _print_running(status: dict[str, Any], out: Output) -> None:
         f"{human_bytes(rates.get('bytes_sent', 0))}/s; finds: {rates.get('finds', 0):.1f}/s "
         "(last minute)"
     )
-    out.table(("counter", "value"), sorted(counters.items()))
+    numbers = {
+        name: value
+        for name, value in counters.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    out.table(("counter", "value"), sorted(numbers.items()))
+    _print_phases(counters.get("phases", {}), out)
+    for device in counters.get("devices", []):
+        if device["read_only"]:
+            out.complain(f"MAG{device['number']} is read-only: {device['read_only']}")
+    if counters.get("index_read_only"):
+        out.complain("the index is read-only after a failed commit; restart the server")
+
+
+def _print_phases(phases: dict[str, dict[str, int]], out: Output) -> None:
+    """Where the time of a store goes, on average."""
+    parts = [
+        f"{name} {phase['ns'] / phase['count'] / 1000:.0f} us"
+        for name, phase in phases.items()
+        if phase["count"]
+    ]
+    if parts:
+        out.say("mean time of a store: " + ", ".join(parts))
 
 
 def _print_archive(status: dict[str, Any], out: Output) -> None:
-    out.say("archive: " + ", ".join(f"{n} {name}" for name, n in status["archive"].items()))
+    counts = dict(status["archive"])
+    size = counts.pop("bytes", None)
+    parts = [f"{n} {name}" for name, n in counts.items()]
+    if size is not None:
+        parts.append(human_bytes(size))
+    out.say("archive: " + ", ".join(parts))
     for disk in status["disks"]:
         if "error" in disk:
             out.say(f"{disk['name']}: {disk['path']}: {disk['error']}")

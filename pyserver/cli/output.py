@@ -70,9 +70,10 @@ class Output:
             text()
 
     def say(self, text: str) -> None:
-        """A line for people, on stdout; silent with --json."""
+        """Lines for people, on stdout; silent with --json."""
         if not self.as_json:
-            self._out.print(Text(clean(text)))
+            for line in text.split("\n"):
+                self._out.print(Text(clean(line)))
 
     def complain(self, text: str) -> None:
         """A line on stderr."""
@@ -80,16 +81,24 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Rows under headings."""
+        cells = [[clean("" if cell is None else cell) for cell in row] for row in rows]
+        if not self._out.is_terminal:
+            self._plain_table(columns, cells)
+            return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(clean(column), overflow="fold", no_wrap=not self._out.is_terminal)
-        for row in rows:
-            table.add_row(*(Text(clean("" if cell is None else cell)) for cell in row))
-        if self._out.is_terminal:
-            self._out.print(table)
-        else:
-            # Into a pipe: full width, whatever the terminal would have.
-            Console(file=sys.stdout, width=10_000, highlight=False).print(table)
+            table.add_column(clean(column), overflow="fold")
+        for row in cells:
+            table.add_row(*map(Text, row))
+        self._out.print(table)
+
+    def _plain_table(self, columns: Sequence[str], cells: list[list[str]]) -> None:
+        """For pipes and files: full width, whatever the terminal would have."""
+        lines = [[clean(column) for column in columns], *cells]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            print("  ".join(padded).rstrip())
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[ProgressCall]:

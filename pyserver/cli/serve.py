@@ -1,6 +1,7 @@
 """`pyserver serve`: make a home folder when there is none, then run the server in it."""
 
 import argparse
+from typing import Any
 
 from pyserver import __version__
 from pyserver.cli.command import (
@@ -16,7 +17,7 @@ from pyserver.cli.command import (
 from pyserver.cli.output import Output
 from pyserver.config.defaults import write_defaults
 from pyserver.config.settings import Overrides, config_file
-from pyserver.service import Service
+from pyserver.service import WARNING, Service
 
 
 def _configure(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +36,10 @@ def _run(args: argparse.Namespace, out: Output) -> int:
     overrides = Overrides(port=args.port, aet=args.aet)
     with out.progress("Opening the archive") as progress:
         service = Service(home, args.config, overrides, progress, verbose=not args.quiet)
-    for text in recovery_lines(service.recovery):
-        out.say(text)
     try:
         service.start()
+        for text in recovery_lines(service.recovery):
+            service.log(WARNING, text)
         _greet(service, args, out)
         service.run()
     finally:
@@ -58,13 +59,22 @@ def _greet(service: Service, args: argparse.Namespace, out: Output) -> None:
     out.say("Stop it with Ctrl-C.")
 
 
-def recovery_lines(recovery: dict[str, object]) -> list[str]:
+RECOVERED = {
+    "rewritten": "files written from the journal",
+    "renamed": "files given their final name",
+    "entered": "files entered into the index",
+    "revoked": "stores taken back that had not been acknowledged",
+    "partial": "partial files removed",
+    "temporary": "temporary files removed",
+}
+
+
+def recovery_lines(recovery: dict[str, Any]) -> list[str]:
     """What opening the archive repaired, a line each; nothing after a clean end."""
-    return [
-        f"repaired after an unclean end: {name.replace('_', ' ')}: {value}"
-        for name, value in recovery.items()
-        if value
+    lines = [
+        f"repaired: {recovery[name]} {what}" for name, what in RECOVERED.items() if recovery[name]
     ]
+    return lines + [f"could not be repaired: {problem}" for problem in recovery["problems"]]
 
 
 COMMANDS = (

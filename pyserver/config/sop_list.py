@@ -7,6 +7,8 @@ Lines of `name value kind [more]`. Kind `sop` names a SOP class, `transfer` a tr
 
 import re
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 from pyserver.config.ini import split_lines
@@ -14,6 +16,67 @@ from pyserver.errors import ConfigError
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 UID_LENGTH_MAX = 64
+
+# An association has 128 presentation contexts, and a C-GET needs one for itself.
+COMMON_MAX = 126
+
+# What is left out of a C-GET first: classes that hold no patient's images or reports, and those
+# that few systems send.
+UNCOMMON = (
+    "RETIRED",
+    "Template",
+    "Inventory",
+    "ColorPalette",
+    "HangingProtocol",
+    "Protocol",
+    "Approval",
+    "Delivery",
+    "RadiationRecord",
+    "RadiationSalvage",
+    "RadiationSet",
+    "CArmPhoton",
+    "Tomotherapeutic",
+    "RoboticArm",
+    "RTPatientPosition",
+    "RTSegmentAnnotation",
+    "RTTreatmentPreparation",
+    "Refraction",
+    "Lensometry",
+    "Keratometry",
+    "Autorefraction",
+    "VisualAcuity",
+    "Spectacle",
+    "IntraocularLens",
+    "OphthalmicAxial",
+    "EncapsulatedMTL",
+    "EncapsulatedOBJ",
+    "Dermoscopic",
+    "Tractography",
+    "Confocal",
+    "Bulk",
+    "DICOS",
+    "EddyCurrent",
+    "Multichannel",
+    "Electroencephalogram",
+    "Electromyogram",
+    "Electrooculogram",
+    "BodyPosition",
+    "WaveformPresentation",
+    "WaveformAcquisition",
+    "WaveformAnnotation",
+    "SurfaceScan",
+    "HeightMap",
+    "Photoacoustic",
+    "SegmentedVolume",
+    "MultipleVolume",
+    "VariableModalityLUT",
+    "PlanarMPR",
+    "CornealTopography",
+    "OphthalmicThickness",
+    "StructuredDisplay",
+    "ImagingAgentAdministration",
+    "ContentAssessment",
+)
 
 KINDS = ("application", "sop", "transfer", "remoteae", "localae")
 
@@ -59,3 +122,26 @@ def parse_sop_list(text: str, path: Path) -> SopList:
         remote_aes=tuple(found["remoteae"]),
         local_aes=tuple(found["localae"]),
     )
+
+
+@cache
+def _shipped() -> str:
+    return files("pyserver.config").joinpath("data/dgatesop.lst").read_text(encoding="ascii")
+
+
+def common_storage_classes() -> list[str]:
+    """Storage classes to offer when fetching (C-GET): as many as one association can carry."""
+    found = []
+    for line in _shipped().splitlines():
+        words = line.split()
+        if len(words) < 3 or words[0].startswith("#") or words[2] != "sop":
+            continue
+        name, uid = words[:2]
+        if "Storage" in name and not any(word in name for word in UNCOMMON):
+            found.append(uid)
+    return found[:COMMON_MAX]
+
+
+def common_transfer_syntaxes() -> list[str]:
+    """Transfer syntaxes to offer when fetching: all that can be kept."""
+    return list(parse_sop_list(_shipped(), Path("dgatesop.lst")).transfer_syntaxes)

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from pynetdicom import sop_class
 
 from pyserver.config.defaults import default_text
-from pyserver.config.sop_list import parse_sop_list
+from pyserver.config.sop_list import (
+    COMMON_MAX,
+    common_storage_classes,
+    common_transfer_syntaxes,
+    parse_sop_list,
+)
 from pyserver.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,3 +85,26 @@ def test_the_shipped_list_has_every_storage_class() -> None:
 
 def test_the_shipped_list_is_what_its_script_writes() -> None:
     assert default_text("dgatesop.lst") == load_script("write_sop_list").write()
+
+
+def test_what_a_get_offers_fits_one_association() -> None:
+    offered = common_storage_classes()
+    assert 100 < len(set(offered)) == len(offered) <= COMMON_MAX
+    for keyword in (
+        "CTImageStorage",
+        "MRImageStorage",
+        "EnhancedMRImageStorage",
+        "SecondaryCaptureImageStorage",
+        "UltrasoundMultiFrameImageStorage",
+        "PositronEmissionTomographyImageStorage",
+        "SegmentationStorage",
+        "EncapsulatedPDFStorage",
+        "RTPlanStorage",
+        "RTIonPlanStorage",
+        "ComprehensiveSRStorage",
+        "VLWholeSlideMicroscopyImageStorage",
+        "VLMicroscopicImageStorage",
+        "TwelveLeadECGWaveformStorage",
+    ):
+        assert getattr(sop_class, keyword) in offered
+    assert common_transfer_syntaxes()[0] == "1.2.840.10008.1.2.1"
