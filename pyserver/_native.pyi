@@ -7,6 +7,23 @@ Every call that waits or works releases the GIL. Attributes of queries are named
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, final
 
+__all__ = [
+    "Archive",
+    "ArchiveBusy",
+    "ConfigError",
+    "NativeError",
+    "PeerError",
+    "PeerUnavailable",
+    "Server",
+    "StoreError",
+    "echo",
+    "find",
+    "get",
+    "move",
+    "parse_columns",
+    "send",
+]
+
 # Called with what is being done, how much is done, and how much there is (0: not known).
 _Progress: TypeAlias = Callable[[str, int, int], None]
 # Query keys: a text, or several values of a multi-valued key.
@@ -64,15 +81,22 @@ class Archive:
         """Delete exactly these patients (by ID), studies, series or images; files follow soon."""
 
     def add_file(self, path: str, calling_ae: str = "") -> dict[str, Any]:
-        """Store one file as C-STORE would: status, outcome, sop_instance_uid, file, reason."""
+        """Store one file by the rules of C-STORE; a refusal is an answer, not an exception.
+
+        Keys: status, outcome (`new`, `rewritten`, `ignored`, `refused`), sop_instance_uid,
+        file, reason.
+        """
 
     def regen(self, scope: Mapping[str, str], progress: _Progress | None = None) -> dict[str, Any]:
-        """Rebuild the index from files: all, or those of `device`, `dir` or `file`."""
+        """Rebuild the index from files: all, or those of `device`, `dir` or `file`.
+
+        Keys: files, entered, updated, duplicates, refused_count, refused, resumed_after.
+        """
 
     def fsck(
         self, repair: bool = False, verify_hash: bool = False, progress: _Progress | None = None
     ) -> dict[str, Any]:
-        """Compare index and files both ways."""
+        """Compare index and files both ways: clean, rows, files, fault_count, faults."""
 
     def header(self, sop_instance_uid: str) -> bytes:
         """The elements before the pixel data, as kept in the index."""

@@ -155,10 +155,10 @@ def _run_fsck(args: argparse.Namespace, out: Output) -> int:
         report = archive.fsck(args.repair, args.verify_hash, progress)
 
     def text() -> None:
-        for name, value in report.items():
-            if isinstance(value, list):
-                for item in value:
-                    out.complain(f"{name.replace('_', ' ')}: {item}")
+        for fault in report["faults"]:
+            repaired = " (repaired)" if fault["repaired"] else ""
+            place = f"{fault['device']}/{fault['file']}"
+            out.complain(f"{fault['kind']}: {place}: {fault['about']}{repaired}")
         _say_numbers(report, out)
         out.say("index and files agree" if report["clean"] else "index and files differ")
 

@@ -18,7 +18,7 @@ class FakeArchive:
             {"PatientID": "1", "PatientName": "A^B"},
             {"PatientID": "2", "PatientName": "\x1b[31mEVIL"},
         ]
-        self.report: dict[str, Any] = {"clean": True, "images": 2}
+        self.report: dict[str, Any] = {"clean": True, "rows": 2, "faults": []}
 
     def find(
         self, model: str, level: str, keys: Any, limit: int = 0, offset: int = 0

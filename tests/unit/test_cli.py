@@ -213,12 +213,24 @@ def test_regen_fsck_dump(run: Run, native: FakeNative) -> None:
     assert run("regen", "--device", "MAG1")[1].strip() == "added: 2"
     assert native.archive.calls[-1] == ("regen", {"device": "MAG1"})
     assert run("fsck")[0] == 0
-    native.archive.report = {"clean": False, "missing_files": ["a.dcm"], "images": 2}
+    native.archive.report = {
+        "clean": False,
+        "rows": 2,
+        "faults": [
+            {
+                "kind": "missing file",
+                "device": "MAG0",
+                "file": "a.dcm",
+                "about": "1.2",
+                "repaired": False,
+            }
+        ],
+    }
     code, out, err = run("fsck", "--verify-hash")
     assert code == 1
     assert native.archive.calls[-1] == ("fsck", False, True)
-    assert "missing files: a.dcm" in err
-    assert "images: 2" in out
+    assert "missing file: MAG0/a.dcm: 1.2" in err
+    assert "rows: 2" in out
     code, out, _ = run("dump", "dicomstudies", "--json")
     assert json.loads(out) == {"DICOMStudies": [{"Table": "DICOMStudies", "Empty": None}]}
     assert run("dump", "nonsense")[0] == 2
