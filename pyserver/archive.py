@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from pyserver.config.settings import Settings
+from pyserver.config.sop_list import retrieval_classes
 
 Progress = Callable[[str, int, int], None]
 Keys = Mapping[str, str | list[str]]
@@ -149,7 +150,7 @@ class LocalArchive:
             query_model(level),
             level,
             keys,
-            list(self._settings.sop_list.sop_classes),
+            retrieval_classes(self._settings.sop_list),
             list(self._settings.sop_list.transfer_syntaxes),
             archive=self._native,
             progress=progress,

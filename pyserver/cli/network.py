@@ -20,6 +20,7 @@ from pyserver.cli.command import (
 )
 from pyserver.cli.output import Output, human_bytes
 from pyserver.config.defaults import default_sop_list
+from pyserver.config.sop_list import retrieval_classes
 from pyserver.errors import UsageError
 from pyserver.gather import Gatherer, Source, Unusable
 
@@ -262,7 +263,7 @@ def _run_get(args: argparse.Namespace, out: Output) -> int:
             query_model(args.level),
             args.level,
             keys,
-            list(sops.sop_classes),
+            retrieval_classes(sops),
             list(sops.transfer_syntaxes),
             directory=str(args.out),
             progress=progress,

@@ -17,8 +17,8 @@ from pyserver.errors import ConfigError
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 UID_LENGTH_MAX = 64
 
-# An association has 128 presentation contexts, and a C-GET needs one for itself.
-COMMON_MAX = 126
+# Verification, query and retrieve are services, not classes of stored objects.
+SERVICE_PREFIXES = ("1.2.840.10008.1.1", "1.2.840.10008.5.1.4.1.2.")
 
 # What is left out of a C-GET first: classes that hold no patient's images or reports, and those
 # that few systems send.
@@ -125,23 +125,24 @@ def parse_sop_list(text: str, path: Path) -> SopList:
 
 
 @cache
-def _shipped() -> str:
-    return files("pyserver.config").joinpath("data/dgatesop.lst").read_text(encoding="ascii")
-
-
-def common_storage_classes() -> list[str]:
-    """Storage classes to offer when fetching (C-GET): as many as one association can carry."""
+def _common() -> tuple[str, ...]:
+    """Storage classes that are worth a presentation context, out of the shipped list."""
+    text = files("pyserver.config").joinpath("data/dgatesop.lst").read_text(encoding="ascii")
     found = []
-    for line in _shipped().splitlines():
+    for line in text.splitlines():
         words = line.split()
         if len(words) < 3 or words[0].startswith("#") or words[2] != "sop":
             continue
         name, uid = words[:2]
         if "Storage" in name and not any(word in name for word in UNCOMMON):
             found.append(uid)
-    return found[:COMMON_MAX]
+    return tuple(found)
 
 
-def common_transfer_syntaxes() -> list[str]:
-    """Transfer syntaxes to offer when fetching: all that can be kept."""
-    return list(parse_sop_list(_shipped(), Path("dgatesop.lst")).transfer_syntaxes)
+def retrieval_classes(sops: SopList) -> list[str]:
+    """Accepted storage classes, the most likely ones first: not all fit one association."""
+    accepted = dict.fromkeys(
+        uid for uid in sops.sop_classes if not uid.startswith(SERVICE_PREFIXES)
+    )
+    common = [uid for uid in _common() if uid in accepted]
+    return list(dict.fromkeys([*common, *accepted]))

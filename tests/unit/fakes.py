@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pyserver.archive import LocalArchive
+from pyserver.config.defaults import write_defaults
+from pyserver.config.settings import load_settings
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -71,7 +75,22 @@ class FakeArchive:
 
 
 def fake_get(
-    peer: Any, calling: str, model: str, level: str, keys: Any, **_: Any
+    peer: Any,
+    calling: str,
+    model: str,
+    level: str,
+    keys: Any,
+    sop_classes: list[str],
+    transfer_syntaxes: list[str],
+    **_: Any,
 ) -> dict[str, Any]:
     """C-GET that fetches nothing."""
+    assert sop_classes
+    assert transfer_syntaxes
     return {"status": 0, "completed": 1, "failed": 0, "peer": dict(peer), "calling": calling}
+
+
+def fake_access(folder: Path, native: FakeArchive | None = None) -> LocalArchive:
+    """The archive as commands see it, with the default configuration in `folder`."""
+    write_defaults(folder)
+    return LocalArchive(native or FakeArchive(), load_settings(folder), fake_get)

@@ -11,21 +11,20 @@ from typing import Any
 
 import pytest
 
-from pyserver.archive import LocalArchive
 from pyserver.control import NAME, ControlClient, ControlServer, RemoteArchive, _reachable
 from pyserver.errors import ControlError
-from tests.unit.fakes import FakeArchive, fake_get
+from tests.unit.fakes import fake_access
 
 
-def handlers() -> dict[str, Any]:
-    access = LocalArchive(FakeArchive(), "ARCHIVE", fake_get)
+def handlers(folder: Path) -> dict[str, Any]:
+    access = fake_access(folder / "config")
     names = ("find", "explain", "counts", "dump", "delete", "add", "regen", "fsck", "locate", "get")
     return {name: getattr(access, name) for name in names}
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    server = ControlServer(tmp_path, handlers(), {"regen", "fsck", "get"})
+    server = ControlServer(tmp_path, handlers(tmp_path), {"regen", "fsck", "get"})
     server.start()
     yield tmp_path
     server.stop()
@@ -34,7 +33,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 def test_every_operation_answers_as_if_local(home: Path, tmp_path: Path) -> None:
     remote = RemoteArchive(ControlClient(home))
-    local = LocalArchive(FakeArchive(), "ARCHIVE", fake_get)
+    local = fake_access(tmp_path / "local")
     file = tmp_path / "x"
     file.write_bytes(b"ok")
     nothing = tmp_path / "y"
@@ -55,9 +54,10 @@ def test_every_operation_answers_as_if_local(home: Path, tmp_path: Path) -> None
         assert answers[1]["reason"] == "cannot be read"
         assert access.regen({"device": "MAG0"}, progress)["added"] == 2
         assert access.fsck(True, False, progress)["clean"] is True
-        assert access.get({"ae": "P", "host": "h", "port": 1}, "study", {}, progress)[
-            "calling"
-        ] == ("ARCHIVE")
+        assert (
+            access.get({"ae": "P", "host": "h", "port": 1}, "study", {}, progress)["calling"]
+            == "CONQUESTSRV1"
+        )
     assert seen == [("reading", 1, 2), ("reading", 2, 2)] * 2
     # Bytes travel as hexadecimal text.
     assert remote.locate("image", "1.2") == [{"file": "a.dcm", "hash": "0102"}]
@@ -119,7 +119,7 @@ def test_a_socket_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left, _reachable(tmp_path) as name:
         left.bind(name)
     assert not ControlClient(tmp_path).is_running()
-    server = ControlServer(tmp_path, handlers(), set())
+    server = ControlServer(tmp_path, handlers(tmp_path), set())
     server.start()
     assert ControlClient(tmp_path).is_running()
     server.stop()
@@ -128,7 +128,7 @@ def test_a_socket_left_by_a_crash_is_replaced(tmp_path: Path) -> None:
 def test_a_path_longer_than_a_socket_name(tmp_path: Path) -> None:
     home = tmp_path / ("x" * 100) / ("y" * 100)
     home.mkdir(parents=True)
-    server = ControlServer(home, handlers(), set())
+    server = ControlServer(home, handlers(tmp_path), set())
     server.start()
     assert ControlClient(home).call("counts") == {"patients": 2}
     assert os.fspath(home / NAME) and (home / NAME).is_socket()

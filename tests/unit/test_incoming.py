@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pyserver.archive import LocalArchive
 from pyserver.incoming import DropFolder, is_full, is_stored
-from tests.unit.fakes import FakeArchive, fake_get
+from tests.unit.fakes import FakeArchive, fake_access
 
 NOW = 1_800_000_000.0
 
@@ -18,7 +17,7 @@ class Site:
         self.folder = folder
         self.native = FakeArchive()
         self.lines: list[tuple[int, str]] = []
-        access = LocalArchive(self.native, "A", fake_get)
+        access = fake_access(folder.parent / "config", self.native)
         self.drop = DropFolder(
             folder,
             rest_s,
@@ -39,7 +38,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+    return Site(tmp_path / "incoming")
 
 
 def test_a_file_at_rest_is_added_and_removed(site: Site) -> None:
@@ -58,7 +57,7 @@ def test_a_file_that_still_grows_waits(site: Site) -> None:
 
 
 def test_rest(tmp_path: Path) -> None:
-    site = Site(tmp_path, rest_s=60.0)
+    site = Site(tmp_path / "incoming", rest_s=60.0)
     site.put("young", b"ok", age_s=10.0)
     site.put("old", b"ok", age_s=100.0)
     assert site.polls(3) == [0, 1, 0]
@@ -107,7 +106,7 @@ def test_zip_files(site: Site, members: dict[str, bytes], added: int, stays: boo
 
 
 def test_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
-    assert Site(tmp_path / "absent").polls(2) == [0, 0]
+    assert Site(tmp_path / "absent/incoming").polls(2) == [0, 0]
 
 
 def test_statuses() -> None:

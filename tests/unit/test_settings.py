@@ -43,9 +43,12 @@ def test_defaults(home: Path) -> None:
     assert native["file_name_syntax"] == "4"
     assert native["store_failed_status"] == 0x0110
     assert native["read_ahead"] == 5
-    assert native["peers"] == [
-        {"ae": "CONQUESTSRV1", "host": "127.0.0.1", "port": "5678", "compression": "un"}
-    ]
+    assert native["peers"][0] == {
+        "ae": "CONQUESTSRV1",
+        "host": "127.0.0.1",
+        "port": "5678",
+        "compression": "un",
+    }
     assert "*Patient*" in native["dicom_sql"]
     assert settings.log_dir == home / "logs"
     assert settings.incoming_folders == (home / "data/incoming",)

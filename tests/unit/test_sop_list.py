@@ -11,15 +11,16 @@ from pynetdicom import sop_class
 
 from pyserver.config.defaults import default_text
 from pyserver.config.sop_list import (
-    COMMON_MAX,
-    common_storage_classes,
-    common_transfer_syntaxes,
     parse_sop_list,
+    retrieval_classes,
 )
 from pyserver.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = Path("dgatesop.lst")
+
+# An association has 128 presentation contexts, and a C-GET needs one for itself.
+COMMON_MAX = 126
 
 
 def load_script(name: str) -> ModuleType:
@@ -87,9 +88,12 @@ def test_the_shipped_list_is_what_its_script_writes() -> None:
     assert default_text("dgatesop.lst") == load_script("write_sop_list").write()
 
 
-def test_what_a_get_offers_fits_one_association() -> None:
-    offered = common_storage_classes()
-    assert 100 < len(set(offered)) == len(offered) <= COMMON_MAX
+def test_what_a_get_offers_first_fits_one_association() -> None:
+    sops = parse_sop_list(default_text("dgatesop.lst"), PATH)
+    everything = retrieval_classes(sops)
+    assert len(set(everything)) == len(everything) > 200
+    assert "1.2.840.10008.5.1.4.1.2.2.1" not in everything
+    offered = everything[:COMMON_MAX]
     for keyword in (
         "CTImageStorage",
         "MRImageStorage",
@@ -107,4 +111,8 @@ def test_what_a_get_offers_fits_one_association() -> None:
         "TwelveLeadECGWaveformStorage",
     ):
         assert getattr(sop_class, keyword) in offered
-    assert common_transfer_syntaxes()[0] == "1.2.840.10008.1.2.1"
+
+
+def test_a_get_offers_only_what_is_accepted() -> None:
+    sops = parse_sop_list("CT 1.2.840.10008.5.1.4.1.1.2 sop\nX 1.2.3 sop\n", PATH)
+    assert retrieval_classes(sops) == ["1.2.840.10008.5.1.4.1.1.2", "1.2.3"]

@@ -67,7 +67,9 @@ fn query(model: &str, level: &str, keys: &Bound<'_, PyMapping>) -> PyResult<Quer
 }
 
 fn level_named(text: &str) -> PyResult<Level> {
-    let level = Level::ALL.into_iter().find(|level| level.name() == text);
+    let level = Level::ALL
+        .into_iter()
+        .find(|level| level.name().eq_ignore_ascii_case(text));
     level.ok_or_else(|| {
         config(format!(
             "level is patient, study, series or image, not {text:?}"
