@@ -70,14 +70,13 @@ def resolve_peer(text: str, settings: Settings | None) -> Address:
     return found
 
 
-def own_address(args: argparse.Namespace) -> tuple[Address, Settings | None]:
-    """Where the server of the home folder listens."""
-    settings = optional_settings(args)
-    client = ControlClient(home_folder(args))
-    with contextlib.suppress(ControlError):
-        status = client.call("status")
-        host = str(status["host"])
-        # A server on all interfaces is reached through loopback.
-        reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        return Address(str(status["ae_title"]), reached, int(status["port"])), settings
-    raise UsageError(f"no server runs in {home_folder(args)}; name another system with --peer")
+def own_address(args: argparse.Namespace) -> Address:
+    """Where the server of the home folder listens; asks it, so a broken file does not matter."""
+    try:
+        status = ControlClient(home_folder(args)).call("status")
+    except ControlError as error:
+        raise UsageError(f"{error}; name another system with --peer") from error
+    host = str(status["host"])
+    # A server on all interfaces is reached through loopback.
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return Address(str(status["ae_title"]), reached, int(status["port"]))

@@ -77,11 +77,13 @@ def _configure_echo(parser: argparse.ArgumentParser) -> None:
 
 def _run_echo(args: argparse.Namespace, out: Output) -> int:
     if args.peer is None:
-        address, settings = own_address(args)
+        address = own_address(args)
+        calling = args.calling or address.ae
     else:
         settings = optional_settings(args)
         address = resolve_peer(args.peer, settings)
-    answer = _native.echo(address.as_native(), calling_ae(args, settings), ECHO_TIMEOUT_S)
+        calling = calling_ae(args, settings)
+    answer = _native.echo(address.as_native(), calling, ECHO_TIMEOUT_S)
     where = f"{address.ae} at {address.host}:{address.port}"
 
     def text() -> None:
