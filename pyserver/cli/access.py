@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pyserver import _native
 from pyserver.archive import ArchiveAccess, LocalArchive
-from pyserver.cli.command import home_folder, optional_settings, settings_of
+from pyserver.cli.command import home_folder, settings_of
 from pyserver.cli.output import Output
 from pyserver.config.peers import Address, parse_address
 from pyserver.config.settings import Settings
