@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pyserver import _native
 from tests.support.server import Server
 
 MakeServer = Callable[..., Server]
@@ -26,19 +26,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run what takes minutes")
 
 
+SUITES = ("golden", "integration", "hostile", "crash")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(_native, "Server"):
+        absent = pytest.mark.skip(reason="this build has no server")
+        for item in items:
+            if item.path.parent.name in SUITES:
+                item.add_marker(absent)
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="takes minutes; run with --slow")
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(skip)
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    needs_server = {"make_server", "server"} & set(getattr(item, "fixturenames", ()))
-    if needs_server and importlib.util.find_spec("pyserver.__main__") is None:
-        pytest.skip("this build has no `pyserver serve`")
 
 
 @pytest.fixture

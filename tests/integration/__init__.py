@@ -1,0 +1,1 @@
+"""The server among programs of others: what goes in comes out, whoever asks."""

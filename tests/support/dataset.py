@@ -27,6 +27,7 @@ _SHORT = {
     *(b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT"),
     *(b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US"),
 }
+_TEXT = _SHORT - {b"AT", b"FL", b"FD", b"SL", b"SS", b"UL", b"US"} | {b"UC", b"UR", b"UT"}
 _WORDS = {
     **dict.fromkeys((b"US", b"SS", b"OW", b"AT"), 2),
     **dict.fromkeys((b"UL", b"SL", b"FL", b"OF", b"OL"), 4),
@@ -212,7 +213,7 @@ def _dictionary(tag: int) -> bytes:
 def differences(sent: Tree, received: Tree, path: str = "") -> list[str]:
     """What a reader of both would call different; empty when the data sets are equal.
 
-    Group lengths (retired, PS3.5 7.2), trailing padding and pad bytes carry nothing and do
+    Group lengths (retired, PS3.5 7.2), trailing padding and spaces carry nothing and do
     not count. Pixel data counts byte for byte, fragment for fragment.
     """
     found = []
@@ -242,7 +243,8 @@ def _element_differences(left: Element, right: Element, where: str) -> list[str]
         if left.fragments == right.fragments:
             return []
         return [f"{where}: pixel data fragments differ"]
-    if _unpadded(left.value) == _unpadded(right.value):
+    text = left.vr in _TEXT or right.vr in _TEXT
+    if _unpadded(left.value, text) == _unpadded(right.value, text):
         return []
     return [f"{where}: {left.value[:40]!r} sent, {right.value[:40]!r} received"]
 
@@ -254,8 +256,11 @@ def _open_sequence(one: Element, other: Element) -> Element:
     return Element(one.tag, b"SQ", items=_Reader(one.value, explicit=False).items(len(one.value)))
 
 
-def _unpadded(value: bytes) -> bytes:
-    return value[:-1] if value[-1:] in (b"\0", b" ") and len(value) % 2 == 0 else value
+def _unpadded(value: bytes, text: bool) -> bytes:
+    """Without padding; trailing spaces of text mean nothing however many they are."""
+    if text:
+        return value.rstrip(b"\0 ")
+    return value[:-1] if value[-1:] == b"\0" and len(value) % 2 == 0 else value
 
 
 def compare(sent: Part10, received: Part10) -> list[str]:

@@ -387,7 +387,8 @@ class Association:
         return self.read_message()
 
     def send_store(self, sop_class: str, sop_instance: str, transfer: str, data: bytes) -> None:
-        """The request half of a C-STORE."""
+        """The request half of a C-STORE; an odd (deflated) stream is padded, PS3.5 A.5."""
+        data += b"\0" * (len(data) % 2)
         fields: dict[int, bytes | int | str] = {
             SOP_CLASS: sop_class,
             COMMAND_FIELD: C_STORE_RQ,

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pyserver.archive import TABLES
+from pyserver.control import ControlClient
 from tests.support import dimse
 
 START_SECONDS = 30.0
@@ -53,7 +55,7 @@ class Server:
         self.port = free_port()
         self.data = home / "data"
         self.log = home.with_name(home.name + ".log")
-        self._environment = dict(os.environ, **(environment or {}))
+        self.use_environment(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         home.mkdir(parents=True, exist_ok=True)
         self.configure(ini, peers)
@@ -73,6 +75,10 @@ class Server:
         text = "\n".join(["[sscscp]", *lines, *ini, ""])
         (self.home / "dicom.ini").write_text(text, encoding="latin-1")
         (self.home / "acrnema.map").write_text("".join(f"{line}\n" for line in peers))
+
+    def use_environment(self, environment: Mapping[str, str]) -> None:
+        """What the next start adds to this process' environment."""
+        self._environment = dict(os.environ, **environment)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -169,8 +175,11 @@ class Server:
 
     def tables(self) -> dict[str, list[dict[str, str | None]]]:
         """Every index table as rows of text, running or not."""
-        found: dict[str, list[dict[str, str | None]]] = self.cli_json("dump")
-        return found
+        if not self.alive():
+            stopped: dict[str, list[dict[str, str | None]]] = self.cli_json("dump")
+            return stopped
+        running = ControlClient(self.home)
+        return {table: running.call("dump", table=table) for table in TABLES}
 
     def fsck(self) -> dict[str, Any]:
         """Index and files compared both ways; the report, whatever it says."""

@@ -1,0 +1,1 @@
+"""What was acknowledged survives: kills, power cuts, full disks, failing calls, bad peers."""

@@ -1,0 +1,98 @@
+"""Failing calls: no success is answered for what is not safe, and nothing half is left.
+
+Each fault runs in a server of its own. Objects are sent while the calls fail and after;
+then the promises are checked on the running server, and again after a restart without
+the shim.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeServer
+from tests.crash.shim import Fault, Switch
+from tests.support.objects import Ledger, make_series
+
+SMALL, LARGE = 3_000, 300_000
+DATA, INDEX = "/data/", "/index/"
+
+FAULTS = [
+    Fault("write", errno.EIO, where=DATA),
+    Fault("write", errno.ENOSPC, where=DATA),
+    Fault("write", errno.ENOSPC, after=2, where=DATA),
+    Fault("write", errno.EIO, after=1, times=1, where=DATA),
+    Fault("write", errno.EDQUOT, after=3, times=1, where=DATA),
+    Fault("short", errno.EIO, where=DATA),
+    Fault("short", errno.EIO, where=INDEX),
+    Fault("write", errno.EIO, where=INDEX),
+    Fault("write", errno.ENOSPC, where=INDEX),
+    Fault("write", errno.ENOSPC, after=1, times=1, where=INDEX),
+    Fault("fsync", errno.EIO, where=DATA),
+    Fault("fsync", errno.EIO, after=1, times=1, where=DATA),
+    Fault("fsync", errno.EIO, where=INDEX),
+    Fault("fsync", errno.EIO, after=2, times=1),
+    Fault("open", errno.EROFS, where=DATA),
+    Fault("open", errno.EACCES, where=DATA),
+    Fault("open", errno.EMFILE, after=1, where=DATA),
+    Fault("mkdir", errno.ENOSPC, where=DATA),
+    Fault("rename", errno.EIO, where=DATA),
+    Fault("rename", errno.EIO, after=1, times=1, where=DATA),
+    Fault("unlink", errno.EIO, where=DATA),
+    Fault("grow", errno.ENOSPC, where=DATA),
+]
+MORE_FAULTS = [
+    Fault(operation, error, after, times=1, where=place)
+    for operation in ("write", "short", "fsync", "open", "rename", "mkdir")
+    for error in (errno.EIO, errno.ENOSPC)
+    for after in range(12)
+    for place in (DATA, INDEX)
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_fault(fault: Fault, make_server: MakeServer, fault_library: Path, tmp_path: Path) -> None:
+    _run(fault, make_server, fault_library, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", MORE_FAULTS, ids=str)
+def test_every_nth_call(
+    fault: Fault, make_server: MakeServer, fault_library: Path, tmp_path: Path
+) -> None:
+    _run(fault, make_server, fault_library, tmp_path)
+
+
+def _run(fault: Fault, make_server: MakeServer, library: Path, folder: Path) -> None:
+    home = folder / "home"
+    switch = Switch(library, home)
+    server = make_server(home=home, environment=switch.environment, ini=["UnknownPeers = all"])
+    ledger = Ledger()
+    ledger.send(server, make_series([SMALL, LARGE]))
+    assert ledger.statuses == ["0000", "0000"]
+    switch.on(fault)
+    ledger.send(server, make_series([SMALL, LARGE, SMALL, LARGE]))
+    switch.off()
+    assert server.alive(), server.log_tail()
+    after = make_series([SMALL, LARGE])
+    ledger.send(server, after)
+    told = f"\nstatuses: {ledger.statuses}\n{server.log_tail(1500)}"
+    wrong = ledger.check(server)
+    assert not wrong, "\n".join(wrong) + told
+    if _fails_a_sync(fault) and switch.failed():
+        assert "0000" not in ledger.statuses[-2:], f"a failed sync was forgotten{told}"
+    server.kill()
+    server.use_environment({})
+    server.start()
+    wrong = ledger.check(server)
+    assert not wrong, "after the restart:\n" + "\n".join(wrong) + told
+    ledger.send(server, make_series([SMALL, LARGE]))
+    assert ledger.statuses[-2:] == ["0000", "0000"], told
+    report = server.fsck()
+    assert report["clean"], report
+
+
+def _fails_a_sync(fault: Fault) -> bool:
+    return fault.operation == "fsync"

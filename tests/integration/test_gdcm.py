@@ -1,0 +1,64 @@
+"""gdcm's gdcmscu as the peer.
+
+Debian's gdcmscu 3.0.21 ends with an uncaught exception after every A-RELEASE, whoever the
+server is, so its exit code says nothing and `--find` never prints what it found; `--get`
+does nothing. What counts is therefore what arrives: on the server, in its move folder,
+and in the bytes it is answered.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeServer
+from tests.integration.conftest import assert_same, get_all
+from tests.integration.corpus import CorpusFile
+from tests.support import dimse
+from tests.support.dataset import is_native
+from tests.support.peers import files_by_instance, missing, run
+from tests.support.relay import Relay
+from tests.support.server import Server, free_port
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.skipif(bool(missing("gdcmscu")), reason="gdcm's tools are not installed"),
+]
+
+
+def _gdcm(server: Server, operation: str, *options: str | Path, port: int | None = None) -> None:
+    call = ["--aetitle", "GDCM", "--call", server.aet, "127.0.0.1", str(port or server.port)]
+    run("gdcmscu", operation, *call, *options, check=False)
+
+
+def test_store(server: Server, regular_files: list[CorpusFile]) -> None:
+    # gdcm sends neither deflated objects nor files without meta information.
+    files = [
+        file
+        for file in regular_files
+        if file.has_meta and file.transfer_syntax != dimse.DEFLATED_LE
+    ]
+    for file in files:
+        _gdcm(server, "--store", "-i", file.path)
+    assert_same(files, get_all(server, files))
+
+
+def test_find_and_move(
+    make_server: MakeServer, regular_files: list[CorpusFile], tmp_path: Path
+) -> None:
+    files = [file for file in regular_files if file.has_meta and is_native(file.transfer_syntax)]
+    files = list({file.study: file for file in files}.values())
+    port = free_port()
+    server = make_server(ini=["UnknownPeers = all"], peers=[f"GDCM 127.0.0.1 {port} un"])
+    for file in files:
+        run("storescu", "-R", "-aec", server.aet, "127.0.0.1", str(server.port), file.path)
+        keys = ["--key", f"20,d={file.study}", "--key", "20,e=", "--key", "8,18="]
+        with Relay(server.address) as relay:
+            _gdcm(server, "--find", "--studyroot", "--image", *keys, port=relay.port)
+        assert file.sop_instance.encode() in relay.answers, str(file)
+        folder = tmp_path / "moved"
+        study = ["--key", f"20,d={file.study}", "--port-scp", str(port), "-o", folder]
+        folder.mkdir(exist_ok=True)
+        _gdcm(server, "--move", "--studyroot", "--study", *study)
+    assert_same(files, files_by_instance(tmp_path / "moved") if files else {})
