@@ -102,10 +102,10 @@ def _one_answer_per_record(facts: FindFacts, difference: Difference) -> bool:
 
 
 def _malformed_range(facts: FindFacts, difference: Difference) -> bool:
-    """A date or time that is no range is refused, not cut."""
+    """A date or time that is no range matches nothing, or is refused; it is not cut."""
     applies = any(model.is_malformed_range(*key) for key in facts.request.items())
-    refused = facts.status == NOT_MATCHING_CLASS or facts.status.startswith("0xc")
-    return applies and refused and not facts.observed
+    told = facts.status in ("0x0000", NOT_MATCHING_CLASS) or facts.status.startswith("0xc")
+    return applies and told and not facts.observed
 
 
 def _not_matching_class(facts: FindFacts, difference: Difference) -> bool:

@@ -213,6 +213,25 @@ def _is_moved(facts: Facts) -> bool:
     return bool(parents) and facts.object.text(SERIES_UID) not in parents
 
 
+# -- a vague value does not replace a known one -------------------------------------------
+
+
+def _known_value_kept(facts: Facts, difference: Difference) -> bool:
+    """Conquest's test for this only keeps a line out of the log."""
+    column = difference.field.rpartition(".")[2]
+    expected, observed = str(difference.expected), str(difference.observed)
+    if column == "PatientSex":
+        known = [sent.text(0x00100040) for sent in facts.objects]
+        return expected == "O" and observed in ("M", "F") and observed in known
+    known = [sent.text(0x00100030) for sent in facts.objects]
+    return (
+        column == "PatientBir"
+        and expected.endswith("0101")
+        and observed in known
+        and not observed.endswith("0101")
+    )
+
+
 # -- a modality is cut to its column ------------------------------------------------------
 
 
@@ -251,6 +270,7 @@ ROWS = (
     Rule("uid-missing", _row_of_uid_missing),
     Rule("uid-missing", _uid_missing),
     Rule("dotted-date", _dotted_date),
+    Rule("known-value-kept", _known_value_kept),
     Rule("long-modality", _long_modality),
     Rule("shared-file", _shared_file),
     Rule("moved-instance", _moved_instance),

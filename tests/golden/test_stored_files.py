@@ -112,7 +112,8 @@ class _Replay:
             self.found[number] += _compare(
                 "db_objectfile_matches", case.get("db_objectfile_matches"), matched
             )
-            self.found[number] += _compare("device", case.get("device"), row.get("DeviceName"))
+            if case.get("device"):  # not recorded where Conquest's own row was not found
+                self.found[number] += _compare("device", case["device"], row.get("DeviceName"))
 
     def verdicts(self) -> list[Verdict]:
         return [

@@ -1,8 +1,9 @@
-//! The few corrections an object gets before it is kept: a patient ID and a name where there is none, and the
-//! leading zeros that some scanners and RIS add to a patient ID.
+//! The one correction an object gets before it is kept, when the configuration asks for it: the leading zeros
+//! that some scanners and RIS add to a patient ID (`FixPhilips`, `FixKodak`, rules as Conquest's).
 //!
-//! The rules are Conquest's (`AllowEmptyPatientID`, `FixPhilips`, `FixKodak`). Edits are spliced into the
-//! element bytes as received, in the transfer syntax they came in; everything else stays byte for byte.
+//! A missing patient ID or name is not corrected: the object is kept as received, and Conquest's stand-ins
+//! (`00000000`, `NO NAME`) serve in the index and in the file's name only. Edits are spliced into the element
+//! bytes as received, in the transfer syntax they came in; everything else stays byte for byte.
 
 use pyserver_proto::element::{Elements, write_head};
 use pyserver_proto::tag::Tag;
@@ -22,21 +23,22 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// What the configuration wants changed, given the values received (`None`: element absent).
-    pub fn wanted(config: &ArchiveConfig, id: Option<&[u8]>, name: Option<&[u8]>) -> Self {
-        let mut edits = Self::default();
-        let trimmed = id.map_or(b"".as_slice(), trim);
-        if trimmed.is_empty() {
-            if !config.allow_empty_patient_id {
-                edits.patient_id = Some(EMPTY_PATIENT_ID.to_vec());
-            }
-        } else {
-            edits.patient_id = fixed_id(config, trimmed);
+    /// What the configuration wants changed, given the patient ID received (`None`: element absent).
+    pub fn wanted(config: &ArchiveConfig, id: Option<&[u8]>) -> Self {
+        Self {
+            patient_id: fixed_id(config, id.map_or(b"".as_slice(), trim)),
+            patient_name: None,
         }
-        if name.is_none() {
-            edits.patient_name = Some(ABSENT_PATIENT_NAME.to_vec());
+    }
+
+    /// What stands for a missing patient ID or name where the object gets its file name.
+    pub fn stand_ins(config: &ArchiveConfig, id: Option<&[u8]>, name: Option<&[u8]>) -> Self {
+        let id_is_missing = id.map_or(b"".as_slice(), trim).is_empty();
+        Self {
+            patient_id: (id_is_missing && !config.allow_empty_patient_id)
+                .then(|| EMPTY_PATIENT_ID.to_vec()),
+            patient_name: name.is_none().then(|| ABSENT_PATIENT_NAME.to_vec()),
         }
-        edits
     }
 
     /// Whether there is nothing to do.
@@ -151,12 +153,13 @@ mod tests {
     fn edits(id: Option<&[u8]>, name: Option<&[u8]>, change: impl Fn(&mut ArchiveConfig)) -> Edits {
         let mut config = ArchiveConfig::new(Path::new("/x"));
         change(&mut config);
-        Edits::wanted(&config, id, name)
+        Edits::stand_ins(&config, id, name)
     }
 
     #[test]
-    fn patients_without_id_or_name_get_conquests_values() {
+    fn patients_without_id_or_name_get_conquests_values_in_the_file_name() {
         let none = |_: &mut ArchiveConfig| {};
+        assert!(Edits::wanted(&ArchiveConfig::new(Path::new("/x")), Some(b"  ")).is_empty());
         let wanted = edits(Some(b"  "), None, none);
         assert_eq!(wanted.patient_id.as_deref(), Some(EMPTY_PATIENT_ID));
         assert_eq!(wanted.patient_name.as_deref(), Some(ABSENT_PATIENT_NAME));
@@ -183,9 +186,13 @@ mod tests {
     fn fixed_ids_lose_their_zeros() {
         let philips = |c: &mut ArchiveConfig| c.fix_philips = true;
         let kodak = |c: &mut ArchiveConfig| c.fix_kodak = true;
-        let id = |value: &[u8], change: &dyn Fn(&mut ArchiveConfig)| {
-            edits(Some(value), Some(b"N"), change).patient_id
+        let fixed = |value: &[u8], change: &dyn Fn(&mut ArchiveConfig)| {
+            let mut config = ArchiveConfig::new(Path::new("/x"));
+            change(&mut config);
+            Edits::wanted(&config, Some(value))
         };
+        let id =
+            |value: &[u8], change: &dyn Fn(&mut ArchiveConfig)| fixed(value, change).patient_id;
         assert_eq!(
             id(b"0012345678", &philips).as_deref(),
             Some(b"12345678".as_slice())
@@ -198,7 +205,7 @@ mod tests {
         assert_eq!(id(b"1234567890", &philips), None);
         assert_eq!(id(b"0000000000", &philips), None);
         assert_eq!(id(b"0X12345678", &philips), None);
-        let wanted = edits(Some(b"0012345678"), Some(b"N "), philips);
+        let wanted = fixed(b"0012345678", &philips);
         let encoding = Encoding::EXPLICIT_LE;
         assert_eq!(
             splice(

@@ -82,8 +82,7 @@ fn edited(
     scanned: Scanned,
 ) -> Result<(Header, Option<PixelInfo>), StoreError> {
     let header = scanned.header;
-    let (id, name) = (header.get(Tag::PATIENT_ID), header.get(Tag::PATIENT_NAME));
-    let wanted = Edits::wanted(&incoming.config, id, name);
+    let wanted = Edits::wanted(&incoming.config, header.get(Tag::PATIENT_ID));
     match &incoming.edits {
         None => incoming.edit(&wanted),
         Some(done) if *done == wanted || done.is_empty() => {}
@@ -97,9 +96,12 @@ fn edited(
     if wanted.is_empty() {
         return Ok((header, scanned.pixel));
     }
-    let bytes = splice(header.bytes(), header.encoding(), &wanted);
-    let header = Header::parse(&bytes, header.syntax()).map_err(not_understood)?;
-    Ok((header, scanned.pixel))
+    Ok((with_edits(&header, &wanted)?, scanned.pixel))
+}
+
+fn with_edits(header: &Header, edits: &Edits) -> Result<Header, StoreError> {
+    let bytes = splice(header.bytes(), header.encoding(), edits);
+    Header::parse(&bytes, header.syntax()).map_err(not_understood)
 }
 
 /// The data set must be the object that the command announced (PS3.4 table B.2-1, A900).
@@ -146,8 +148,15 @@ fn file_name(incoming: &Incoming, header: &Header) -> Result<String, StoreError>
         shared.counter.load(Ordering::Relaxed)
     };
     let now = unix_time();
+    let (id, name) = (header.get(Tag::PATIENT_ID), header.get(Tag::PATIENT_NAME));
+    let stand_ins = Edits::stand_ins(&incoming.config, id, name);
+    let named = if stand_ins.is_empty() {
+        None
+    } else {
+        Some(with_edits(header, &stand_ins)?)
+    };
     Ok(syntax.name(
-        header,
+        named.as_ref().unwrap_or(header),
         &NameInputs {
             called_ae: &incoming.called_ae,
             calling_ae: &incoming.calling_ae,

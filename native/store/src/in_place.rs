@@ -63,8 +63,7 @@ pub(crate) fn job_in_place(
 
 /// The header with the corrections that a received object would have got.
 fn corrected(header: Header, config: &ArchiveConfig) -> Result<Header, StoreError> {
-    let (id, name) = (header.get(Tag::PATIENT_ID), header.get(Tag::PATIENT_NAME));
-    let wanted = Edits::wanted(config, id, name);
+    let wanted = Edits::wanted(config, header.get(Tag::PATIENT_ID));
     if wanted.is_empty() {
         return Ok(header);
     }

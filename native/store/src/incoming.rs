@@ -260,12 +260,8 @@ impl Incoming {
     }
 
     fn wanted_edits(&self) -> Edits {
-        let value = |tag| self.scanner.as_ref().and_then(|s| s.value(tag));
-        Edits::wanted(
-            &self.config,
-            value(Tag::PATIENT_ID),
-            value(Tag::PATIENT_NAME),
-        )
+        let id = self.scanner.as_ref().and_then(|s| s.value(Tag::PATIENT_ID));
+        Edits::wanted(&self.config, id)
     }
 
     fn append(&mut self, fragment: &[u8]) -> Result<(), StoreError> {

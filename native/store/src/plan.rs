@@ -388,7 +388,9 @@ impl<'a> Binder<'a> {
             _ => None,
         };
         if let Some(value) = special {
-            self.value_key(key.tag, key.vr, value);
+            // A private key has no VR where the request is in implicit VR; what we answer is text.
+            let vr = if key.tag.is_private() { Vr::Lo } else { key.vr };
+            self.value_key(key.tag, vr, value);
             return;
         }
         if let Some(value) = computed(key.tag, level) {
