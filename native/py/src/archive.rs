@@ -406,10 +406,10 @@ impl PyArchive {
 /// `{}`, `{"device": "MAG0"}`, `{"dir": …}` or `{"file": …}`.
 fn regen_scope(archive: &Archive, scope: &Bound<'_, PyMapping>) -> PyResult<RegenScope> {
     let text = |key: &str| -> PyResult<Option<String>> {
-        match scope.contains(key)? {
-            true => scope.get_item(key)?.extract(),
-            false => Ok(None),
+        if !scope.contains(key)? {
+            return Ok(None);
         }
+        scope.get_item(key)?.extract()
     };
     if let Some(device) = text("device")? {
         let number = device
@@ -495,14 +495,8 @@ fn located_dict<'py>(
     dict.set_item("transfer_syntax", &object.transfer_syntax)?;
     dict.set_item("file_bytes", object.file_bytes)?;
     dict.set_item("dataset_offset", object.dataset_offset)?;
-    dict.set_item(
-        "hash",
-        object
-            .hash
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<String>(),
-    )?;
+    let hash = PyBytes::new(py, &object.hash).call_method0("hex")?;
+    dict.set_item("hash", hash)?;
     Ok(dict)
 }
 

@@ -2,6 +2,10 @@
 //!
 //! Every call that waits or works detaches from the interpreter first. Types of this crate stay in
 //! it: the engine crates know no Python.
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands converted arguments over by value"
+)]
 
 mod archive;
 mod client;

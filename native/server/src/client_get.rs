@@ -35,7 +35,7 @@ pub enum GetTarget {
 
 /// One object on its way in.
 enum Receiving {
-    Archive(Incoming),
+    Archive(Box<Incoming>),
     File {
         file: BufWriter<File>,
         part: PathBuf,
@@ -171,7 +171,7 @@ impl Receiving {
                     durability: None,
                 };
                 match archive.begin(&context) {
-                    Ok(incoming) => Self::Archive(incoming),
+                    Ok(incoming) => Self::Archive(Box::new(incoming)),
                     Err(error) => Self::Failed(Status(error.status()), error.to_string()),
                 }
             }

@@ -37,6 +37,9 @@ pub struct SendReport {
     pub failures: Vec<(PathBuf, String)>,
 }
 
+/// SOP class and transfer syntax: what a presentation context is for.
+type Kind = (Uid, Uid);
+
 /// A file that is an object.
 struct Candidate {
     path: PathBuf,
@@ -77,7 +80,7 @@ pub fn send(
             }
         };
         send_group(requestor, group, &mut report, &mut |done| {
-            progress(done, total)
+            progress(done, total);
         });
     }
     Ok(report)
@@ -223,7 +226,7 @@ fn read_more(file: &mut File, bytes: &mut Vec<u8>) -> Result<bool, String> {
 
 /// Splits the objects so that each group's contexts fit one association.
 fn groups(objects: Vec<Candidate>) -> Vec<Vec<Candidate>> {
-    let mut groups: Vec<(BTreeSet<(Uid, Uid)>, Vec<Candidate>)> = Vec::new();
+    let mut groups: Vec<(BTreeSet<Kind>, Vec<Candidate>)> = Vec::new();
     for object in objects {
         let kind = (object.sop_class, object.layout.syntax.uid());
         // A kind may need two contexts: its own syntax and one for the forms we can make of it.
@@ -251,8 +254,8 @@ fn proposals(group: &[Candidate]) -> Vec<Proposal> {
 
 /// One context for each pair of SOP class and syntax, then one for each pair that lists all other
 /// forms we can make, for peers that take only those.
-pub fn proposals_for(kinds: impl Iterator<Item = (Uid, Uid)>) -> Vec<Proposal> {
-    let kinds: BTreeSet<(Uid, Uid)> = kinds.collect();
+pub fn proposals_for(kinds: impl Iterator<Item = Kind>) -> Vec<Proposal> {
+    let kinds: BTreeSet<Kind> = kinds.collect();
     let proposal = |abstract_syntax, transfer_syntaxes| Proposal {
         abstract_syntax,
         transfer_syntaxes,

@@ -103,7 +103,7 @@ impl Server {
             .filter_map(|l| l.local_addr().ok())
             .collect();
         let shared = Arc::clone(&self.shared);
-        let run = move || listener::run(&shared, listeners);
+        let run = move || listener::run(&shared, &listeners);
         let thread = std::thread::Builder::new()
             .name("listener".into())
             .spawn(run);

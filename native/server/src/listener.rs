@@ -41,8 +41,7 @@ enum Fate {
 }
 
 /// Runs until the server drains.
-pub fn run(shared: &Arc<Shared>, listeners: Vec<TcpListener>) {
-    let listeners = &listeners;
+pub fn run(shared: &Arc<Shared>, listeners: &[TcpListener]) {
     let mut waiting: Vec<Waiting> = Vec::new();
     while shared.shutdown.phase() == Phase::Running {
         let ready = wait(listeners, &waiting);
@@ -221,7 +220,7 @@ fn hand_over(shared: &Arc<Shared>, mut waiting: Waiting, request: AssociateRq) -
         let shared = Arc::clone(shared);
         std::thread::Builder::new().name(id.clone()).spawn(move || {
             let _slot = slot;
-            Session::serve(&shared, stream, association, id, &request);
+            Session::serve(&shared, stream, association, &id, &request);
         })
     };
     if let Err(error) = started {

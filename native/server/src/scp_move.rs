@@ -51,13 +51,13 @@ pub fn perform(
         originator: (AeTitle::new(&session.calling_ae).ok(), request.message_id),
         bytes: 0,
     };
-    let cancelled = match mover.connect(session, &destination, &located) {
+    let cancelled = match connect(session, &destination, &located) {
         Ok(requestor) => mover.send_all(session, requestor, context_id, &asked, located)?,
         Err(error) => {
             session.log(Level::Warning, format!("cannot move to {ae}: {error}"));
-            located
-                .iter()
-                .for_each(|object| mover.books.fail(Identity::of(object).sop_instance));
+            for object in &located {
+                mover.books.fail(Identity::of(object).sop_instance);
+            }
             false
         }
     };
@@ -73,6 +73,29 @@ pub fn perform(
     retrieve::conclude(session, context_id, &asked, &mover.books, cancelled)
 }
 
+/// One association with every context the objects need; none when there are no objects.
+fn connect(
+    session: &Session,
+    destination: &Destination,
+    located: &[Located],
+) -> Result<Option<Requestor>, LinkError> {
+    if located.is_empty() {
+        return Ok(None);
+    }
+    let caller = Caller {
+        calling_ae: session.settings.ae_title.clone(),
+        connect_timeout: session.settings.connect_timeout,
+        dimse_timeout: session.settings.dimse_timeout,
+        limits: session.settings.limits.clone(),
+    };
+    let kinds = located.iter().map(|located| {
+        let identity = Identity::of(located);
+        (identity.sop_class, identity.transfer_syntax)
+    });
+    let id = format!("{}>{}", session.link.id, destination.ae);
+    Requestor::connect(&caller, destination, &proposals_for(kinds), id).map(Some)
+}
+
 struct Mover {
     books: Books,
     sender: Sender,
@@ -81,30 +104,6 @@ struct Mover {
 }
 
 impl Mover {
-    /// One association with every context the objects need; none when there are no objects.
-    fn connect(
-        &self,
-        session: &Session,
-        destination: &Destination,
-        located: &[Located],
-    ) -> Result<Option<Requestor>, LinkError> {
-        if located.is_empty() {
-            return Ok(None);
-        }
-        let caller = Caller {
-            calling_ae: session.settings.ae_title.clone(),
-            connect_timeout: session.settings.connect_timeout,
-            dimse_timeout: session.settings.dimse_timeout,
-            limits: session.settings.limits.clone(),
-        };
-        let kinds = located.iter().map(|located| {
-            let identity = Identity::of(located);
-            (identity.sop_class, identity.transfer_syntax)
-        });
-        let id = format!("{}>{}", session.link.id, destination.ae);
-        Requestor::connect(&caller, destination, &proposals_for(kinds), id).map(Some)
-    }
-
     /// Sends everything; whether the requestor cancelled.
     fn send_all(
         &mut self,

@@ -120,13 +120,11 @@ impl Requestor {
             .link
             .next_message(dataset_bytes_max, self.dimse_timeout)?;
         let response = message.command.parse_response();
-        match response.filter(|response| response.message_id == message_id) {
-            Some(response) => Ok((response, message.dataset)),
-            None => {
-                self.link.abort(0, 0);
-                Err(LinkError::Unexpected("a response to another request"))
-            }
+        if let Some(response) = response.filter(|response| response.message_id == message_id) {
+            return Ok((response, message.dataset));
         }
+        self.link.abort(0, 0);
+        Err(LinkError::Unexpected("a response to another request"))
     }
 
     /// Sends a request with an identifier; the context it went out on and its syntax.

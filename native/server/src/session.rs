@@ -96,18 +96,16 @@ impl Session {
         shared: &Arc<Shared>,
         stream: TcpStream,
         association: Association,
-        id: String,
+        id: &str,
         request: &AssociateRq,
     ) {
         let settings = shared.settings();
-        let link = match Link::new(stream, association, id.clone(), settings.dimse_timeout) {
+        let link = match Link::new(stream, association, id.to_owned(), settings.dimse_timeout) {
             Ok(link) => link,
             Err(error) => {
-                shared.log.line(
-                    Level::Warning,
-                    &id,
-                    format!("lost before it began: {error}"),
-                );
+                shared
+                    .log
+                    .line(Level::Warning, id, format!("lost before it began: {error}"));
                 return;
             }
         };
@@ -131,7 +129,7 @@ impl Session {
         }
         Stats::add(&shared.stats.associations_accepted, 1);
         let end = session.run();
-        session.close(began, end);
+        session.close(began, &end);
     }
 
     /// A line about this association.
@@ -230,6 +228,8 @@ impl Session {
                     let whole = std::mem::replace(&mut receiving, Receiving::Nothing);
                     self.finish(whole)?;
                     last_request = Instant::now();
+                    // A long retrieve is no silence of the peer's.
+                    self.link.association.activity(last_request);
                 }
                 Step::Release => {
                     self.link.association.accept_release();
@@ -374,8 +374,8 @@ impl Session {
         }
     }
 
-    fn close(&mut self, began: Instant, end: Result<&'static str, LinkError>) {
-        let how = match &end {
+    fn close(&mut self, began: Instant, end: &Result<&'static str, LinkError>) {
+        let how = match end {
             Ok(how) => (*how).to_owned(),
             Err(error) => {
                 Stats::add(&self.shared.stats.associations_aborted, 1);
