@@ -17,7 +17,7 @@ use crate::error::LinkError;
 const TICK: Duration = Duration::from_millis(500);
 
 /// Patience with a peer that does not close after our last PDU.
-const HANG_UP: Duration = Duration::from_secs(1);
+pub const HANG_UP: Duration = Duration::from_secs(1);
 
 /// Queued output is written once it reaches this size (LIMIT: bounds memory per association).
 pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;

@@ -5,7 +5,7 @@
 //! its own, or is rejected with "local limit exceeded" (PS3.8 table 9-21: 2, 3, 2).
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use pyserver_proto::association::{Association, Event};
 use pyserver_proto::pdu::{AssociateRq, Rejection};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::link::HANG_UP;
 use crate::log::Level;
 use crate::session::Session;
 use crate::shared::Shared;
@@ -31,6 +32,9 @@ struct Waiting {
     stream: TcpStream,
     association: Association,
     address: SocketAddr,
+    /// Set once our last words are sent: what still comes is thrown away until the peer closes or
+    /// this time, for closing with unread bytes could destroy them.
+    hang_up_by: Option<Instant>,
 }
 
 /// What became of a waiting connection.
@@ -127,6 +131,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, waiting: &mut Vec<Waitin
             stream,
             association,
             address,
+            hang_up_by: None,
         });
     }
 }
@@ -134,6 +139,10 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener, waiting: &mut Vec<Waitin
 /// Reads what is there, then keeps, drops or hands over the connection.
 fn advance(shared: &Arc<Shared>, mut waiting: Waiting, readable: bool) -> Option<Waiting> {
     let now = Instant::now();
+    if let Some(hang_up_by) = waiting.hang_up_by {
+        let heard = !readable || matches!(waiting.stream.read(&mut [0; 4096]), Ok(n) if n > 0);
+        return (heard && now < hang_up_by).then_some(waiting);
+    }
     if readable {
         match waiting.stream.read(waiting.association.read_space()) {
             Ok(0) => waiting.association.connection_closed(),
@@ -151,7 +160,7 @@ fn advance(shared: &Arc<Shared>, mut waiting: Waiting, readable: bool) -> Option
     }
     match next_fate(shared, &mut waiting) {
         Fate::Waits => Some(waiting),
-        Fate::Gone => None,
+        Fate::Gone => hang_up(waiting, now),
         Fate::Associates(request) => hand_over(shared, waiting, *request),
     }
 }
@@ -192,6 +201,16 @@ fn flush(waiting: &mut Waiting) -> bool {
     true
 }
 
+/// Half closes the connection and lets it wait for the peer to do the same.
+fn hang_up(mut waiting: Waiting, now: Instant) -> Option<Waiting> {
+    waiting.hang_up_by = Some(now + HANG_UP);
+    waiting
+        .stream
+        .shutdown(Shutdown::Write)
+        .ok()
+        .map(|()| waiting)
+}
+
 fn hand_over(shared: &Arc<Shared>, mut waiting: Waiting, request: AssociateRq) -> Option<Waiting> {
     let Some(slot) = shared.take_slot() else {
         let text = format!(
@@ -208,12 +227,14 @@ fn hand_over(shared: &Arc<Shared>, mut waiting: Waiting, request: AssociateRq) -
             reason,
         } = Rejection::LOCAL_LIMIT;
         waiting.association.reject(result, source, reason);
-        return flush(&mut waiting).then_some(waiting);
+        flush(&mut waiting);
+        return hang_up(waiting, Instant::now());
     };
     let Waiting {
         stream,
         association,
         address,
+        ..
     } = waiting;
     let id = shared.next_association_id();
     let started = {
