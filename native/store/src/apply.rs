@@ -11,6 +11,7 @@ use crate::extract::{RowValues, Warning, printable};
 use crate::heads::{FileFacts, ImageHead, ImageRow, ParentHead, put_image};
 use crate::index::WriteTxn;
 use crate::index_error::IndexError;
+use crate::lmdb::append;
 use crate::parents::{Parent, SeriesPath};
 use crate::pending::{PendingId, PendingKind};
 use crate::row::merge;
@@ -331,9 +332,8 @@ impl WriteTxn<'_> {
         }
         let tables = self.index.tables;
         tables.images.put(&mut self.txn, &image.encode(), &row)?;
-        tables
-            .headers
-            .put(&mut self.txn, &image.image.to_be_bytes(), change.header)?;
+        let number = image.image.to_be_bytes();
+        append(tables.headers, &mut self.txn, &number, change.header)?;
         Ok(added)
     }
 

@@ -7,7 +7,7 @@ use crate::apply::StoreChange;
 use crate::bytes::{Reader, put_var_bytes};
 use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
-use crate::lmdb::from_key;
+use crate::lmdb::{append, from_key};
 use crate::schema::{ImageKey, Level};
 
 /// What happened to a row.
@@ -137,7 +137,7 @@ impl WriteTxn<'_> {
         self.counters.change += 1;
         let key = self.counters.change.to_be_bytes();
         let table = self.index.tables.changes;
-        table.put(&mut self.txn, &key, &change.encode())?;
+        append(table, &mut self.txn, &key, &change.encode())?;
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl WriteTxn<'_> {
         for job in jobs {
             self.counters.job += 1;
             let key = self.counters.job.to_be_bytes();
-            self.index.tables.queue.put(&mut self.txn, &key, job)?;
+            append(self.index.tables.queue, &mut self.txn, &key, job)?;
         }
         Ok(())
     }

@@ -53,6 +53,8 @@ pub mod layout;
 mod lmdb;
 pub mod locate;
 mod lookup;
+#[cfg(test)]
+mod model_tests;
 mod names;
 mod parents;
 pub mod pending;

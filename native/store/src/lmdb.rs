@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvOpenOptions, WithoutTls};
+use heed::{Database, Env, EnvOpenOptions, PutFlags, WithoutTls};
 
 use crate::index_error::IndexError;
 use crate::schema::{FORMAT_VERSION, meta_key};
@@ -36,6 +36,19 @@ pub fn behind_key(key: &[u8]) -> KeyRange<'_> {
         Bound::Excluded(key)
     };
     (start, Bound::Unbounded)
+}
+
+/// Puts a record whose key is usually the largest: pages are then filled, not halved.
+pub fn append(
+    table: Table,
+    txn: &mut RwTxn<'_>,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), heed::Error> {
+    match table.put_with_flags(txn, PutFlags::APPEND, key, value) {
+        Err(heed::Error::Mdb(heed::MdbError::KeyExist)) => table.put(txn, key, value),
+        other => other,
+    }
 }
 
 /// Address space reserved for the map. Costs nothing until used; the disk is the real limit.

@@ -85,10 +85,11 @@ impl WriteTxn<'_> {
                 }
             };
             files.put(&mut self.txn, &key, &image.encode())?;
+            let same = |old: &ReplacedFile| (old.device, &old.file) == (blob.device, &file);
             return Ok(ChosenName {
-                file,
                 follows,
-                replaced,
+                replaced: replaced.filter(|old| !same(old)),
+                file,
             });
         }
         Err(IndexError::Corrupt("no free file name"))

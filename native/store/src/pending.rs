@@ -10,7 +10,7 @@ use crate::bytes::{Reader, put_var_bytes};
 use crate::heads::{FileFacts, ImageRow};
 use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
-use crate::lmdb::from_key;
+use crate::lmdb::{append, from_key};
 use crate::schema::{ImageKey, file_key};
 
 /// Number of an unsettled store. Later stores have larger numbers.
@@ -85,6 +85,8 @@ struct Record<'a> {
     replaced: Option<(u16, &'a str)>,
     old_row: &'a [u8],
     old_header: &'a [u8],
+    /// The file is nobody's once this store is settled: it waits only for whoever still writes it.
+    abandoned: bool,
 }
 
 impl<'a> Record<'a> {
@@ -116,6 +118,7 @@ impl<'a> Record<'a> {
                 replaced,
                 old_row: r.var_bytes()?,
                 old_header: r.var_bytes()?,
+                abandoned: r.u8()? != 0,
             })
         };
         read().ok_or(IndexError::Corrupt("pending entry"))
@@ -147,7 +150,15 @@ impl<'a> Record<'a> {
         }
         put_var_bytes(&mut out, self.old_row);
         put_var_bytes(&mut out, self.old_header);
+        out.push(u8::from(self.abandoned));
         out
+    }
+
+    fn own_file(&self) -> ReplacedFile {
+        ReplacedFile {
+            device: self.facts.0,
+            file: self.file.to_owned(),
+        }
     }
 
     fn replaced(&self) -> Option<ReplacedFile> {
@@ -242,11 +253,10 @@ impl WriteTxn<'_> {
             replaced: replaced.map(|r| (r.device, r.file.as_str())),
             old_row: old_row.unwrap_or_default(),
             old_header: old_header.unwrap_or_default(),
+            abandoned: false,
         };
         let record = record.encode();
-        tables
-            .pending
-            .put(&mut self.txn, &id.0.to_be_bytes(), &record)?;
+        append(tables.pending, &mut self.txn, &id.0.to_be_bytes(), &record)?;
         Ok(())
     }
 
@@ -270,9 +280,10 @@ impl WriteTxn<'_> {
             };
             let record = Record::decode(bytes)?;
             let (image, replaced) = (record.image, record.replaced());
+            let abandoned = record.abandoned.then(|| record.own_file());
             table.delete(&mut self.txn, &key)?;
-            if let Some(file) = replaced {
-                self.orphan_if_owned(image, &file)?;
+            for file in replaced.iter().chain(&abandoned) {
+                self.orphan_unless_used(image, file)?;
             }
         }
         Ok(())
@@ -290,29 +301,32 @@ impl WriteTxn<'_> {
         self.state.parents.clear();
         let record = Record::decode(&bytes)?;
         table.delete(&mut self.txn, &key)?;
-        let row = self
-            .index
-            .tables
-            .images
-            .get(&self.txn, &record.image.encode())?;
-        let ours = match row {
-            Some(row) => ImageRow::split(row)?.head.pending == id.0,
-            None => return Ok(Revoked::default()),
-        };
-        if !ours {
-            self.forget_in_later(id, &record)?;
+        let revoked = self.take_back(id, &record)?;
+        if record.abandoned && revoked.file.is_none() {
+            self.orphan_unless_used(record.image, &record.own_file())?;
+        }
+        Ok(revoked)
+    }
+
+    fn take_back(&mut self, id: PendingId, record: &Record<'_>) -> Result<Revoked, IndexError> {
+        let images = self.index.tables.images;
+        let Some(row) = images.get(&self.txn, &record.image.encode())? else {
+            // The image has been deleted; what its tomb does not name is to go as well.
+            if let Some(file) = record.replaced() {
+                self.orphan_unless_used(record.image, &file)?;
+            }
             return Ok(Revoked::default());
+        };
+        if ImageRow::split(row)?.head.pending != id.0 {
+            return self.forget_in_later(id, record);
         }
-        let (device, .., file) = (record.facts.0, record.file);
-        if record.old_row.is_empty() {
-            let freed = self.remove_image(record.image)?;
-            let file = freed.then(|| ReplacedFile {
-                device,
-                file: file.to_owned(),
-            });
-            return Ok(Revoked { file });
+        if !record.old_row.is_empty() {
+            return self.restore_old(record);
         }
-        self.restore_old(&record)
+        let removed = self.remove_image(record.image)?;
+        Ok(Revoked {
+            file: removed.then(|| record.own_file()),
+        })
     }
 
     /// Puts the row of a re-stored image back.
@@ -320,7 +334,7 @@ impl WriteTxn<'_> {
         let tables = self.index.tables;
         let image = record.image;
         let old = ImageRow::split(record.old_row)?.facts()?.file_bytes as i64;
-        let (device, _, new, _) = record.facts;
+        let new = record.facts.2 as i64;
         tables
             .images
             .put(&mut self.txn, &image.encode(), record.old_row)?;
@@ -328,44 +342,133 @@ impl WriteTxn<'_> {
         tables
             .headers
             .put(&mut self.txn, &number, record.old_header)?;
-        self.adjust_bytes(image, old - new as i64)?;
+        self.adjust_bytes(image, old - new)?;
         if record.replaced.is_none() {
             return Ok(Revoked::default());
         }
-        let key = file_key(device, record.file);
-        tables.files.delete(&mut self.txn, &key)?;
-        Ok(Revoked {
-            file: Some(ReplacedFile {
-                device,
-                file: record.file.to_owned(),
-            }),
-        })
+        self.release_name(image, record.own_file())
     }
 
-    /// A store that later stores have replaced is taken back: they must not bring it back when they are
-    /// revoked in turn.
-    fn forget_in_later(&mut self, id: PendingId, gone: &Record<'_>) -> Result<(), IndexError> {
-        let table = self.index.tables.pending;
-        let from = id.0.to_be_bytes();
-        let mut heirs = Vec::new();
-        for item in table.range(&self.txn, &from_key(&from))? {
-            let (key, value) = item?;
-            let record = Record::decode(value)?;
-            if record.image != gone.image || record.old_row.is_empty() {
-                continue;
-            }
-            if ImageRow::split(record.old_row)?.head.pending == id.0 {
-                let heir = Record {
-                    old_row: gone.old_row,
-                    old_header: gone.old_header,
-                    ..record
-                };
-                heirs.push((key.to_vec(), heir.encode()));
-            }
-        }
-        for (key, value) in heirs {
-            table.put(&mut self.txn, &key, &value)?;
+    /// Marks a file to be unlinked, unless the image has come back to its name or may do so.
+    fn orphan_unless_used(
+        &mut self,
+        image: ImageKey,
+        file: &ReplacedFile,
+    ) -> Result<(), IndexError> {
+        if !self.is_used(image, file)? {
+            self.orphan_if_owned(image, file)?;
         }
         Ok(())
+    }
+
+    /// Whether the image's row, or one that revoking an unsettled store would bring back, has this file.
+    /// An unsettled store that alone keeps it is told to give it up when it is settled.
+    fn is_used(&mut self, image: ImageKey, file: &ReplacedFile) -> Result<bool, IndexError> {
+        let wanted = (file.device, file.file.as_str());
+        let names = |row: &[u8]| {
+            let facts = ImageRow::split(row)?.facts()?;
+            Ok::<_, IndexError>((facts.device, facts.file) == wanted)
+        };
+        let tables = self.index.tables;
+        let row = tables.images.get(&self.txn, &image.encode())?;
+        if let Some(row) = row
+            && names(row)?
+        {
+            return Ok(true);
+        }
+        // No store brings a deleted image back.
+        let deleted = row.is_none();
+        let mut keeper = None;
+        for item in tables.pending.iter(&self.txn)? {
+            let (key, value) = item?;
+            let record = Record::decode(value)?;
+            if record.image != image {
+                continue;
+            }
+            if !deleted && !record.old_row.is_empty() && names(record.old_row)? {
+                return Ok(true);
+            }
+            if (record.facts.0, record.file) == wanted {
+                let abandoned = true;
+                keeper = Some((
+                    key.to_vec(),
+                    Record {
+                        abandoned,
+                        ..record
+                    }
+                    .encode(),
+                ));
+            }
+        }
+        let Some((key, value)) = keeper else {
+            return Ok(false);
+        };
+        tables.pending.put(&mut self.txn, &key, &value)?;
+        Ok(true)
+    }
+
+    /// A store that a later one has replaced is taken back: the later one must not bring it back when it
+    /// is revoked in turn, but what was there before.
+    fn forget_in_later(&mut self, id: PendingId, gone: &Record<'_>) -> Result<Revoked, IndexError> {
+        let table = self.index.tables.pending;
+        let mut heir = None;
+        for item in table.range(&self.txn, &from_key(&id.0.to_be_bytes()))? {
+            let (key, value) = item?;
+            let record = Record::decode(value)?;
+            if record.image == gone.image
+                && !record.old_row.is_empty()
+                && ImageRow::split(record.old_row)?.head.pending == id.0
+            {
+                heir = Some((key.to_vec(), value.to_vec()));
+                break;
+            }
+        }
+        let Some((key, value)) = heir else {
+            if let Some(file) = gone.replaced() {
+                self.orphan_unless_used(gone.image, &file)?;
+            }
+            return Ok(Revoked::default());
+        };
+        let heir = Record::decode(&value)?;
+        let (replaced, frees) = inherited(heir.replaced, gone);
+        let heir = Record {
+            old_row: gone.old_row,
+            old_header: gone.old_header,
+            replaced,
+            ..heir
+        };
+        table.put(&mut self.txn, &key, &heir.encode())?;
+        if !frees {
+            return Ok(Revoked::default());
+        }
+        self.release_name(gone.image, gone.own_file())
+    }
+
+    /// Frees the name of a file that no row of the image will have again. A file whose name another image
+    /// has taken over is none of our business.
+    fn release_name(&mut self, image: ImageKey, file: ReplacedFile) -> Result<Revoked, IndexError> {
+        let files = self.index.tables.files;
+        let key = file_key(file.device, &file.file);
+        let owned = files.get(&self.txn, &key)? == Some(image.encode().as_slice());
+        if !owned || self.is_used(image, &file)? {
+            return Ok(Revoked::default());
+        }
+        files.delete(&mut self.txn, &key)?;
+        Ok(Revoked { file: Some(file) })
+    }
+}
+
+/// The file that a store replaces when the store before it is taken back, and whether the file of the one
+/// taken back is then nobody's.
+fn inherited<'a>(
+    heir: Option<(u16, &'a str)>,
+    gone: &Record<'a>,
+) -> (Option<(u16, &'a str)>, bool) {
+    match (heir, gone.replaced) {
+        // The heir kept the name.
+        (None, replaced) => (replaced, false),
+        (Some(_), Some(replaced)) => (Some(replaced), true),
+        (Some(_), None) if gone.old_row.is_empty() => (None, true),
+        (Some(file), None) => (Some(file), false),
     }
 }
