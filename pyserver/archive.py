@@ -107,8 +107,9 @@ class LocalArchive:
 
     def __init__(self, native: NativeArchive, settings: Settings, get: NativeGet) -> None:
         self._native = native
-        self._settings = settings
         self._get = get
+        # A reload puts the new ones here.
+        self.settings = settings
 
     def find(self, level: str, keys: Keys, limit: int, offset: int) -> list[dict[str, Any]]:
         return self._native.find(query_model(level), level, keys, limit, offset)
@@ -146,12 +147,12 @@ class LocalArchive:
     ) -> dict[str, Any]:
         return self._get(
             peer,
-            self._settings.ae_title,
+            self.settings.ae_title,
             query_model(level),
             level,
             keys,
-            retrieval_classes(self._settings.sop_list),
-            list(self._settings.sop_list.transfer_syntaxes),
+            retrieval_classes(self.settings.sop_list),
+            list(self.settings.sop_list.transfer_syntaxes),
             archive=self._native,
             progress=progress,
         )

@@ -153,7 +153,7 @@ class Service:
             except Exception as error:
                 self.log(ERROR, f"configuration not taken over: {error}")
                 return {"reloaded": False, "reason": str(error), "warnings": []}
-            self.settings = settings
+            self.settings = self.access.settings = settings
         texts = [str(finding.as_error()) for finding in warnings]
         texts += [f"{name} changes at the next start only" for name in fixed]
         self.log(INFO, "configuration reloaded")

@@ -113,15 +113,17 @@ def optional_settings(args: argparse.Namespace) -> Settings | None:
 
 
 def own_name() -> str:
-    """How the user can call this command again."""
+    """How the user can call this command again, in another terminal too."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return f"{Path(sys.executable).name} -m pyserver"
+    # The folder of an environment that nobody activated is on the path of this call at most.
+    hidden = called.parent == Path(sys.prefix, "bin") and "VIRTUAL_ENV" not in os.environ
     found = shutil.which(called.name)
-    if found is not None and Path(found).resolve() == called.resolve():
+    if not hidden and found is not None and Path(found).resolve() == called.resolve():
         return called.name
     try:
-        return str(called.resolve().relative_to(Path.cwd()))
+        return str(called.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(called)
 

@@ -6,6 +6,7 @@ from typing import Any
 from pyserver import __version__
 from pyserver.cli.command import (
     DONE,
+    HOME_DEFAULT,
     PARTLY,
     Command,
     add_home,
@@ -52,7 +53,8 @@ def _greet(service: Service, args: argparse.Namespace, out: Output) -> None:
     ae = service.settings.ae_title
     reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     name = own_name()
-    at_home = "" if args.home is None else f" --home {args.home}"
+    found_anyway = args.home is None or args.home == HOME_DEFAULT
+    at_home = "" if found_anyway else f" --home {args.home}"
     out.say(f"pyserver {__version__}: {ae} listens on {host}:{port}, home {service.settings.home}")
     out.say(f"Try it in another terminal:  {name} add{at_home} FOLDER   (or files, or zip files)")
     out.say(f"From another program:        storescu -aec {ae} {reached} {port} FILE")
