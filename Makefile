@@ -69,7 +69,8 @@ docs: install  ## Write the generated pages of docs/ anew
 	$(BIN)/python scripts/write_docs.py
 
 .PHONY: bench
-bench: install  ## Measure this machine; results go to bench/out
+bench: peers  ## Measure this server beside others; see python -m bench --help (BENCH_ARGS=...)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt matplotlib
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 .PHONY: fuzz
