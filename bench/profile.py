@@ -66,7 +66,8 @@ def profile(peer: Ours, label: str, *, size: int, n: int, count: int) -> dict[st
 
 
 def _phases(peer: Ours) -> Phases:
-    phases = peer.status().get("phases", {})
+    counters = peer.status().get("counters", {})
+    phases = counters.get("phases", {}) if isinstance(counters, dict) else {}
     return phases if isinstance(phases, dict) else {}
 
 

@@ -33,6 +33,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SWITCH_INTERVAL_S = 0.0005
 
 DRAIN_WAIT_S = 0.5
+DRAIN_PAUSE_S = 0.1
 DRAIN_LINES = 2000
 
 RATED = ("stores", "bytes_stored", "finds", "objects_sent", "bytes_sent", "associations_accepted")
@@ -216,6 +217,8 @@ class Service:
             if ended and not lines:
                 self._log.close()
                 return
+            # One line per store would wake this thread, and take the interpreter, for each.
+            self._log_ended.wait(DRAIN_PAUSE_S)
 
 
 def _fixed_changes(old: Settings, new: Settings) -> list[str]:

@@ -32,9 +32,9 @@ use crate::reply::{Awaited, Promise, promise};
 /// Changes in one transaction. LIMIT: with 64 KiB journal objects a batch holds at most 16 MiB.
 const BATCH_MAX: usize = 256;
 /// Relaxed stores in a transaction that nothing else forces to commit.
-const RELAXED_BATCH_MAX: usize = 128;
+const RELAXED_BATCH_MAX: usize = 2048;
 /// How long an acknowledged relaxed store stays uncommitted at most.
-const RELAXED_DELAY_MAX: Duration = Duration::from_millis(10);
+const RELAXED_DELAY_MAX: Duration = Duration::from_millis(100);
 /// Pause before changes of a failed commit are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -102,6 +102,8 @@ pub(crate) struct CommitStats {
     pub commit_us: AtomicU64,
     /// Transactions that failed.
     pub failures: AtomicU64,
+    /// Relaxed stores that were answered and are not committed yet.
+    pub uncommitted: AtomicU64,
 }
 
 /// The way to the committer's thread.
@@ -181,8 +183,12 @@ impl Committer {
         awaited.wait().ok_or(StoreError::Closed)?
     }
 
-    /// Waits until everything applied so far is committed.
+    /// Waits until every store answered so far is committed, and so visible to readers. A durable store is
+    /// committed before it is answered: with none but those there is nothing to wait for.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        if self.stats.uncommitted.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
         let (answer, awaited) = promise();
         self.send(Work::Flush(answer));
         awaited.wait().ok_or(StoreError::Closed)?
@@ -359,6 +365,7 @@ impl Worker {
         // A relaxed re-store waits like a durable one: the old file stays until the new row is committed.
         if job.relaxed && stored.outcome == Outcome::New {
             batch.relaxed.push(*job);
+            self.stats.uncommitted.fetch_add(1, Ordering::Release);
             answer.answer(StoreAnswer {
                 job: None,
                 result: Ok(stored),
@@ -393,6 +400,8 @@ impl Worker {
             self.stats.commits.fetch_add(1, Ordering::Relaxed);
             self.stats.changes.fetch_add(changes, Ordering::Relaxed);
             self.stats.commit_us.fetch_add(took, Ordering::Relaxed);
+            let relaxed = batch.relaxed.len() as u64;
+            self.stats.uncommitted.fetch_sub(relaxed, Ordering::Release);
             // Everything answered so far is committed, so no record is needed any more. Failing to empty the
             // journal costs start-up time, nothing else.
             let _kept = self.parts.relaxed.clear();
