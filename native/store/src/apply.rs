@@ -98,6 +98,9 @@ pub struct Stored {
     /// An earlier store, not yet settled, whose file has the same path: its file must stand there before
     /// this one is put in its place, or the older bytes would win.
     pub follows: Option<PendingId>,
+    /// Whether an older file of this image, or of a deleted one whose name this is now, may stand there: it is
+    /// to be replaced. Otherwise nothing that the index knows of stands there.
+    pub overwrites: bool,
     /// The old file of a re-store under another name. It goes when this store is settled (as an orphan);
     /// whoever removes it earlier calls `WriteTxn::file_removed`.
     pub replaced: Option<ReplacedFile>,
@@ -226,6 +229,7 @@ impl WriteTxn<'_> {
             device: facts.device,
             file: facts.file.to_owned(),
             follows: None,
+            overwrites: false,
             replaced: None,
             outcome: Outcome::Ignored,
             warnings: Vec::new(),
@@ -284,6 +288,7 @@ impl WriteTxn<'_> {
             image,
             device: facts.device,
             follows: name.follows,
+            overwrites: name.overwrites,
             replaced: name.replaced,
             outcome: if old_row.is_some() {
                 Outcome::Rewritten

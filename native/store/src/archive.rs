@@ -213,6 +213,16 @@ impl Archive {
         Ok(summary)
     }
 
+    /// Waits until everything stored so far is durable in its own place, or its device has failed.
+    pub fn settle(&self) {
+        self.shared.settler.drain();
+    }
+
+    /// Has the files of deleted objects freed, without waiting for it.
+    pub fn wake_reaper(&self) {
+        self.reaper.wake();
+    }
+
     /// Waits until the files of everything deleted so far are gone.
     pub fn wait_for_reaper(&self) {
         self.shared.settler.drain();

@@ -359,9 +359,10 @@ impl Worker {
                 return Err(failure);
             }
         };
-        self.parts
-            .in_flight
-            .set_file(&job.uid, stored.device, &stored.file);
+        if let Some(pending) = stored.pending {
+            let in_flight = &self.parts.in_flight;
+            in_flight.set_file(&job.uid, pending, stored.device, &stored.file);
+        }
         // A relaxed re-store waits like a durable one: the old file stays until the new row is committed.
         if job.relaxed && stored.outcome == Outcome::New {
             batch.relaxed.push(*job);

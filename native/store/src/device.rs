@@ -128,6 +128,18 @@ impl Device {
             .then(|| self.read_only_reason.lock().clone())
     }
 
+    /// Makes everything written to the device durable. A failure makes it read-only.
+    pub fn sync_all(&self, disk: &dyn Disk) -> Result<(), StoreError> {
+        if let Some(reason) = self.read_only() {
+            return Err(StoreError::ReadOnly(reason));
+        }
+        disk.sync_file_system(&self.handle).map_err(|error| {
+            let reason = format!("sync of {}: {error}", self.root.display());
+            self.set_read_only(&reason);
+            StoreError::ReadOnly(reason)
+        })
+    }
+
     /// Bytes that may still be written before the device counts as full: its free space less the threshold.
     pub fn room_bytes(&self, threshold_bytes: u64) -> i64 {
         let mut checked = self.checked.lock();

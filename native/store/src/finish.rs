@@ -51,11 +51,7 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     incoming.times.write += prepared.elapsed();
     let job = job(&mut incoming, &header, pixel.as_ref(), rows, name, hash);
     let file_bytes = job.file_bytes;
-    let mut store = Store {
-        candidate: job.file_candidate.clone(),
-        candidate_taken: job.candidate_taken,
-        incoming,
-    };
+    let mut store = Store { incoming };
     let stored = match store.incoming.durability {
         Durability::Durable => store.durable(job)?,
         Durability::Relaxed => store.relaxed(job)?,
@@ -223,8 +219,6 @@ fn job(
 /// A store whose job is ready.
 struct Store {
     incoming: Incoming,
-    candidate: String,
-    candidate_taken: bool,
 }
 
 impl Store {
@@ -259,6 +253,7 @@ impl Store {
     fn relaxed(&mut self, job: Box<StoreJob>) -> Result<Stored, StoreError> {
         let started = Instant::now();
         let mut record = RelaxedRecord {
+            image: 0,
             device: job.device,
             file_bytes: job.file_bytes,
             hash: job.hash,
@@ -275,6 +270,7 @@ impl Store {
             Outcome::Rewritten => true,
         };
         if !rewritten {
+            record.image = stored.image.image;
             record.file.clone_from(&stored.file);
             if let Err(error) = self.incoming.shared.relaxed.append(&record) {
                 self.revoke(&stored);
@@ -302,18 +298,16 @@ impl Store {
     ) -> Result<(), StoreError> {
         let started = Instant::now();
         let shared = &self.incoming.shared;
-        if stored.follows.is_some() {
-            let uid = &self.incoming.sop_instance;
+        if let (Some(_), Some(pending)) = (stored.follows, stored.pending) {
             shared
                 .in_flight
-                .wait_for_file(uid, stored.device, &stored.file);
+                .wait_for_file(pending, stored.device, &stored.file);
         }
         let place = Place {
             disk: &shared.disk,
             device: &self.incoming.device,
             file: &stored.file,
-            replace: stored.outcome == Outcome::Rewritten && stored.replaced.is_none()
-                || stored.file == self.candidate && self.candidate_taken,
+            replace: stored.overwrites,
         };
         let result = match (&self.incoming.temp, bytes) {
             (Some(temp), _) => {

@@ -120,7 +120,7 @@ impl Check<'_> {
         loop {
             let (page, state) = index.read()?.locate(&query, &mut cursor, PAGE)?;
             for located in page {
-                self.row(located)?;
+                self.row(&located)?;
             }
             progress("rows", self.report.rows, total);
             if state == FindProgress::Done {
@@ -129,9 +129,9 @@ impl Check<'_> {
         }
     }
 
-    fn row(&mut self, located: Located) -> Result<(), StoreError> {
+    fn row(&mut self, located: &Located) -> Result<(), StoreError> {
         self.report.rows += 1;
-        if self.fault_of(&located).is_none() {
+        if self.fault_of(located).is_none() {
             return Ok(());
         }
         // A store or delete may be under way: look again when it is over.

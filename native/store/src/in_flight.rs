@@ -9,10 +9,20 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::pending::PendingId;
+
+/// Where a committed object goes.
+#[derive(Debug)]
+struct Target {
+    pending: PendingId,
+    device: u16,
+    file: String,
+}
+
 /// The objects under way.
 #[derive(Debug, Default)]
 pub struct InFlight {
-    objects: Mutex<HashMap<String, Option<(u16, String)>>>,
+    objects: Mutex<HashMap<String, Option<Target>>>,
     freed: Condvar,
 }
 
@@ -38,15 +48,13 @@ impl InFlight {
         }
     }
 
-    /// Waits until no store of another instance is about to put this file in place.
-    pub fn wait_for_file(&self, uid: &str, device: u16, file: &str) {
+    /// Waits until no store before this one is about to put the same file in place. Later ones wait for this
+    /// one in turn, so that nobody waits in a circle.
+    pub fn wait_for_file(&self, pending: PendingId, device: u16, file: &str) {
         let mut objects = self.objects.lock();
-        let busy = |objects: &HashMap<String, Option<(u16, String)>>| {
-            objects.iter().any(|(other, place)| {
-                other != uid
-                    && place
-                        .as_ref()
-                        .is_some_and(|(d, f)| *d == device && f == file)
+        let busy = |objects: &HashMap<String, Option<Target>>| {
+            objects.values().flatten().any(|other| {
+                other.pending < pending && other.device == device && other.file == file
             })
         };
         while busy(&objects) {
@@ -60,9 +68,13 @@ impl InFlight {
     }
 
     /// Notes the file that the index gave to the instance. Called by the committer before it answers.
-    pub fn set_file(&self, uid: &str, device: u16, file: &str) {
+    pub fn set_file(&self, uid: &str, pending: PendingId, device: u16, file: &str) {
         if let Some(entry) = self.objects.lock().get_mut(uid) {
-            *entry = Some((device, file.to_owned()));
+            *entry = Some(Target {
+                pending,
+                device,
+                file: file.to_owned(),
+            });
         }
     }
 }
@@ -84,8 +96,9 @@ mod tests {
         let table = Arc::new(InFlight::default());
         let first = table.enter("1.2.3");
         let _other = table.enter("1.2.4");
-        table.set_file("1.2.3", 0, "a/b");
-        table.wait_for_file("1.2.3", 0, "a/b");
+        table.set_file("1.2.3", PendingId(5), 0, "a/b");
+        table.wait_for_file(PendingId(6), 1, "a/b");
+        table.wait_for_file(PendingId(4), 0, "a/b");
         let gone = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| {
@@ -97,6 +110,6 @@ mod tests {
             assert!(waiter.join().unwrap());
         });
         assert_eq!(table.count(), 1);
-        table.wait_for_file("1.2.9", 0, "a/b");
+        table.wait_for_file(PendingId(6), 0, "a/b");
     }
 }

@@ -15,6 +15,7 @@ use crate::schema::{FILE_BEING_REMOVED, ImageKey, Level, file_key, orphan_key, t
 pub(crate) struct ChosenName {
     pub file: String,
     pub follows: Option<PendingId>,
+    pub overwrites: bool,
     pub replaced: Option<ReplacedFile>,
 }
 
@@ -50,6 +51,7 @@ impl WriteTxn<'_> {
             return Ok(ChosenName {
                 file: old.file.to_owned(),
                 follows: self.unsettled(row.head.pending)?,
+                overwrites: true,
                 replaced: None,
             });
         }
@@ -71,23 +73,24 @@ impl WriteTxn<'_> {
         for attempt in 0..TRIES_MAX {
             let file = varied(blob.file_candidate, image.image, attempt);
             let key = file_key(blob.device, &file);
-            let owner = files.get(&self.txn, &key)?;
+            let owner = files
+                .get(&self.txn, &key)?
+                .map(|owner| ImageKey::decode(owner).ok_or(IndexError::Corrupt("file owner")))
+                .transpose()?;
             let follows = match owner {
                 None if attempt == 0 && blob.candidate_taken_on_disk => continue,
                 None => None,
-                Some(owner) => {
-                    let owner = ImageKey::decode(owner).ok_or(IndexError::Corrupt("file owner"))?;
-                    match self.takeover(image, owner)? {
-                        Takeover::No => continue,
-                        Takeover::Free => None,
-                        Takeover::After(pending) => Some(pending),
-                    }
-                }
+                Some(owner) => match self.takeover(image, owner)? {
+                    Takeover::No => continue,
+                    Takeover::Free => None,
+                    Takeover::After(pending) => Some(pending),
+                },
             };
             files.put(&mut self.txn, &key, &image.encode())?;
             let same = |old: &ReplacedFile| (old.device, &old.file) == (blob.device, &file);
             return Ok(ChosenName {
                 follows,
+                overwrites: owner.is_some(),
                 replaced: replaced.filter(|old| !same(old)),
                 file,
             });

@@ -4,6 +4,7 @@
 //! after that. Work is done in portions with a pause as long as the portion took, so that ingest keeps at
 //! least half of the disk. Files of stores that are not settled wait.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -159,17 +160,27 @@ impl Worker {
         })
     }
 
+    /// Removes files, makes that durable, then frees their names: a file that came back after a power cut
+    /// would have no row.
     fn remove(&self, shared: &Shared, files: Vec<ReplacedFile>) -> Result<(), StoreError> {
+        let mut touched = BTreeSet::new();
         let mut gone = Vec::with_capacity(files.len());
         for file in files {
             if let Some(device) = shared.devices.get(usize::from(file.device)) {
                 remove_file(shared.disk.as_ref(), device, &file.file)?;
+                touched.insert(file.device);
                 self.signal.files.fetch_add(1, Ordering::Relaxed);
             }
             gone.push(file);
         }
         if gone.is_empty() {
             return Ok(());
+        }
+        let devices = touched
+            .into_iter()
+            .filter_map(|number| shared.devices.get(usize::from(number)));
+        for device in devices {
+            device.sync_all(shared.disk.as_ref())?;
         }
         shared
             .committer

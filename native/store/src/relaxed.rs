@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! record   length u32 of the payload, payload, first 8 bytes of the payload's BLAKE3
-//! payload  device u16, file bytes u64, hash of the data set 32 bytes, calling AE length u8 and bytes, name
+//! payload  image number u64, device u16, file bytes u64, hash of the data set 32 bytes,
+//!          calling AE length u8 and bytes, name
 //! ```
 //! All integers little endian. Reading ends at the first record that is not whole.
 
@@ -28,6 +29,8 @@ const CHECK_BYTES: usize = 8;
 /// One acknowledged store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelaxedRecord {
+    /// Number of the image; a number that was committed is never given again.
+    pub image: u64,
     /// Device number.
     pub device: u16,
     /// Size of the file.
@@ -114,6 +117,7 @@ fn encode(record: &RelaxedRecord) -> Vec<u8> {
     let ae = ae.get(..ae.len().min(255)).unwrap_or_default();
     let mut out = Vec::with_capacity(64 + name.len() + ae.len());
     out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&record.image.to_le_bytes());
     out.extend_from_slice(&record.device.to_le_bytes());
     out.extend_from_slice(&record.file_bytes.to_le_bytes());
     out.extend_from_slice(&record.hash);
@@ -147,12 +151,14 @@ fn read_record(bytes: &[u8]) -> Option<(RelaxedRecord, &[u8])> {
     if blake3::hash(payload).as_bytes().get(..CHECK_BYTES) != Some(check) {
         return None;
     }
+    let (image, payload) = payload.split_first_chunk::<8>()?;
     let (device, payload) = payload.split_first_chunk::<2>()?;
     let (file_bytes, payload) = payload.split_first_chunk::<8>()?;
     let (hash, payload) = payload.split_first_chunk::<32>()?;
     let (&ae_length, payload) = payload.split_first()?;
     let (ae, name) = payload.split_at_checked(usize::from(ae_length))?;
     let record = RelaxedRecord {
+        image: u64::from_le_bytes(*image),
         device: u16::from_le_bytes(*device),
         file_bytes: u64::from_le_bytes(*file_bytes),
         hash: *hash,
@@ -169,6 +175,7 @@ mod tests {
 
     fn record(n: u8) -> RelaxedRecord {
         RelaxedRecord {
+            image: u64::from(n) << 40,
             device: u16::from(n),
             file_bytes: 1000 + u64::from(n),
             hash: [n; 32],

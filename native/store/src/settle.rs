@@ -214,18 +214,8 @@ impl Worker {
     }
 
     fn sync(&self, number: u16) -> bool {
-        let Some(device) = self.devices.get(usize::from(number)) else {
-            return false;
-        };
-        if device.read_only().is_some() {
-            return false;
-        }
-        match self.disk.sync_file_system(device.handle()) {
-            Ok(()) => true,
-            Err(error) => {
-                device.set_read_only(&format!("sync of {}: {error}", device.root().display()));
-                false
-            }
-        }
+        self.devices
+            .get(usize::from(number))
+            .is_some_and(|device| device.sync_all(self.disk.as_ref()).is_ok())
     }
 }

@@ -1,4 +1,5 @@
 //! Objects and archives for the tests.
+#![allow(dead_code)] // no test file needs all of it
 
 use std::path::Path;
 

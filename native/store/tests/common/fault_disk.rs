@@ -1,0 +1,258 @@
+//! A disk that fails or stops at its N-th operation, and that knows what a power cut would leave.
+//!
+//! It works on real files. Everything that is not synced yet is kept as a list of things to undo; a power cut
+//! undoes them, newest first, or keeps names and loses contents, as file systems do in either order.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use pyserver_store::blob::{BlobFile, Disk, SystemDisk};
+
+/// What happens at the N-th operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is done any more, then or later.
+    Crash,
+    /// That operation fails with this error number, later ones work.
+    Once(i32),
+    /// Every sync from then on fails.
+    Syncs,
+    /// There is no space from then on.
+    Full,
+}
+
+/// What the machine loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// The process was killed: nothing.
+    Nothing,
+    /// Power: every name and every content that was not synced.
+    Unsynced,
+    /// Power: contents that were not synced; names are there.
+    Contents,
+}
+
+enum Undo {
+    Created(PathBuf),
+    Renamed {
+        from: PathBuf,
+        to: PathBuf,
+        old: Option<Vec<u8>>,
+    },
+    Removed {
+        path: PathBuf,
+        bytes: Vec<u8>,
+    },
+}
+
+#[derive(Default)]
+struct State {
+    operations: u64,
+    fail_at: Option<(u64, Fault)>,
+    crashed: bool,
+    undo: Vec<Undo>,
+    /// Files with content that is not synced.
+    dirty: HashSet<PathBuf>,
+    log: Vec<String>,
+}
+
+#[derive(Default)]
+pub struct FaultDisk {
+    state: Mutex<State>,
+}
+
+impl FaultDisk {
+    /// Fails at operation `number` from now, counted from 1.
+    pub fn arm(&self, number: u64, fault: Fault) {
+        let mut state = self.state.lock();
+        state.operations = 0;
+        state.log.clear();
+        state.fail_at = Some((number, fault));
+    }
+
+    pub fn operations(&self) -> u64 {
+        self.state.lock().operations
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.state.lock().log.clone()
+    }
+
+    /// Stops everything now.
+    pub fn crash(&self) {
+        self.state.lock().crashed = true;
+    }
+
+    /// Makes the files what they are after the machine comes up again.
+    pub fn come_up(&self, loss: Loss) {
+        let mut state = self.state.lock();
+        match loss {
+            Loss::Nothing => {}
+            Loss::Unsynced => {
+                while let Some(undo) = state.undo.pop() {
+                    match undo {
+                        Undo::Created(path) => drop(fs::remove_file(path)),
+                        Undo::Renamed { from, to, old } => {
+                            fs::rename(&to, &from).unwrap();
+                            if let Some(old) = old {
+                                fs::write(to, old).unwrap();
+                            }
+                        }
+                        Undo::Removed { path, bytes } => {
+                            fs::create_dir_all(path.parent().unwrap()).unwrap();
+                            fs::write(path, bytes).unwrap();
+                        }
+                    }
+                }
+            }
+            Loss::Contents => {
+                for path in state.dirty.drain() {
+                    if let Ok(file) = File::options().write(true).open(&path) {
+                        let length = file.metadata().unwrap().len();
+                        file.set_len(length / 2).unwrap();
+                        if length % 3 == 0 {
+                            file.set_len(length).unwrap();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Counts an operation; `Err` when it is to fail. `Ok(true)`: it is the one the crash falls into.
+    fn step(&self, name: &str, path: &Path) -> io::Result<bool> {
+        let mut state = self.state.lock();
+        if state.crashed {
+            return Err(io::Error::other("crashed"));
+        }
+        state.operations += 1;
+        let number = state.operations;
+        let short = path
+            .components()
+            .rev()
+            .take(2)
+            .map(|c| c.as_os_str().to_string_lossy());
+        let line = format!("{number} {name} {:?}", short.collect::<Vec<_>>());
+        state.log.push(line);
+        let Some((at, fault)) = state.fail_at else {
+            return Ok(false);
+        };
+        let error = |number: i32| Err(io::Error::from_raw_os_error(number));
+        match fault {
+            Fault::Crash if number >= at => {
+                state.crashed = true;
+                Ok(true)
+            }
+            Fault::Once(code) if number == at && name != "commit" => error(code),
+            Fault::Syncs if number >= at && name.starts_with("sync") => error(5),
+            Fault::Full if number >= at && matches!(name, "create" | "write" | "folders") => {
+                error(28)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// The operation, unless it fails or falls into the crash.
+    fn run<T>(
+        &self,
+        name: &str,
+        path: &Path,
+        operation: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        if self.step(name, path)? {
+            return Err(io::Error::other("crashed"));
+        }
+        operation(&mut self.state.lock())
+    }
+}
+
+impl Disk for FaultDisk {
+    fn create(&self, path: &Path) -> io::Result<BlobFile> {
+        self.run("create", path, |state| {
+            let blob = SystemDisk.create(path)?;
+            state.undo.push(Undo::Created(path.to_path_buf()));
+            state.dirty.insert(path.to_path_buf());
+            Ok(blob)
+        })
+    }
+
+    fn write_at(&self, blob: &BlobFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.step("write", &blob.path)? {
+            // A crash in the middle of a write leaves a part of it.
+            SystemDisk.write_at(blob, &bytes[..bytes.len() / 2], offset)?;
+            return Err(io::Error::other("crashed"));
+        }
+        self.state.lock().dirty.insert(blob.path.clone());
+        SystemDisk.write_at(blob, bytes, offset)
+    }
+
+    fn start_write_back(&self, _blob: &BlobFile, _offset: u64, _length: u64) {}
+
+    fn sync(&self, blob: &BlobFile) -> io::Result<()> {
+        self.run("sync", &blob.path, |state| {
+            state.dirty.remove(&blob.path);
+            let created = |undo: &Undo| matches!(undo, Undo::Created(path) if *path == blob.path);
+            state.undo.retain(|undo| !created(undo));
+            Ok(())
+        })
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.run("sync folder", path, |_| Ok(()))
+    }
+
+    fn sync_file_system(&self, _root: &File) -> io::Result<()> {
+        self.run("sync all", Path::new(""), |state| {
+            state.undo.clear();
+            state.dirty.clear();
+            Ok(())
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.run("rename", to, |state| {
+            let old = fs::read(to).ok();
+            SystemDisk.rename(from, to)?;
+            let dirty = state.dirty.remove(from);
+            state.dirty.remove(to);
+            if dirty {
+                state.dirty.insert(to.to_path_buf());
+            }
+            let (from, to) = (from.to_path_buf(), to.to_path_buf());
+            state.undo.push(Undo::Renamed { from, to, old });
+            Ok(())
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.run("remove", path, |state| {
+            let bytes = fs::read(path);
+            SystemDisk.remove(path)?;
+            let path = path.to_path_buf();
+            state.dirty.remove(&path);
+            if let Ok(bytes) = bytes {
+                state.undo.push(Undo::Removed { path, bytes });
+            }
+            Ok(())
+        })
+    }
+
+    fn create_folders(&self, path: &Path) -> io::Result<()> {
+        self.run("folders", path, |_| SystemDisk.create_folders(path))
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        // Not counted: whether a folder is empty depends on the order of threads.
+        if self.state.lock().crashed {
+            return Err(io::Error::other("crashed"));
+        }
+        SystemDisk.remove_folder(path)
+    }
+
+    fn commit_point(&self) -> io::Result<()> {
+        self.run("commit", Path::new(""), |_| Ok(()))
+    }
+}

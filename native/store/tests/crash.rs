@@ -1,0 +1,448 @@
+//! Every point at which power or process can end, and every operation that can fail.
+//!
+//! A script of stores and deletes runs on a disk that stops at its N-th operation, for each N. The archive is
+//! opened again after each kind of loss, and then: what was acknowledged is there and whole, every row has its
+//! file, every file its row, nothing is left in the private folder.
+#![allow(clippy::unwrap_used, clippy::panic)] // tests
+
+mod common;
+#[path = "common/fault_disk.rs"]
+mod fault_disk;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::*;
+use fault_disk::{Fault, FaultDisk, Loss};
+use pyserver_proto::transfer_syntax::Encoding;
+use pyserver_store::archive::Archive;
+use pyserver_store::config::{ArchiveConfig, Durability};
+use pyserver_store::filename::NameSyntax;
+use pyserver_store::fsck::FsckOptions;
+use pyserver_store::schema::Level;
+
+const SMALL: usize = 400;
+const LARGE: usize = 90_000;
+
+/// One step of a script.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Store object `number` with this description and size.
+    Store(u32, &'static str, usize),
+    Delete(u32),
+    /// Settle what is stored so far.
+    Settle,
+    Reap,
+}
+
+/// What the sender knows of an object.
+#[derive(Default, Clone)]
+struct Known {
+    /// The version acknowledged last; `None` after an acknowledged delete.
+    acknowledged: Option<Vec<u8>>,
+    /// Versions that may be there instead, because their store was not answered with success.
+    possible: Vec<Vec<u8>>,
+    /// Whether it may be gone: never acknowledged, or a delete was not answered.
+    may_be_gone: bool,
+    /// Whether it was durable when the script began, and every version since: what a power cut leaves of
+    /// relaxed stores is one of these.
+    settled: bool,
+    versions: Vec<Vec<u8>>,
+}
+
+struct Script {
+    name: &'static str,
+    syntax: &'static str,
+    rename_on_rewrite: bool,
+    before: &'static [Step],
+    steps: &'static [Step],
+}
+
+const SCRIPTS: [Script; 7] = [
+    Script {
+        name: "new objects",
+        syntax: "8",
+        rename_on_rewrite: false,
+        before: &[],
+        steps: &[
+            Step::Store(1, "a", SMALL),
+            Step::Store(2, "a", LARGE),
+            Step::Store(3, "a", SMALL),
+            Step::Settle,
+        ],
+    },
+    Script {
+        name: "settled objects stored again",
+        syntax: "8",
+        rename_on_rewrite: false,
+        before: &[
+            Step::Store(1, "a", SMALL),
+            Step::Store(2, "a", LARGE),
+            Step::Settle,
+        ],
+        steps: &[
+            Step::Store(1, "bb", SMALL),
+            Step::Store(2, "bb", LARGE),
+            Step::Settle,
+        ],
+    },
+    Script {
+        name: "stored again before they are settled, larger and smaller",
+        syntax: "8",
+        rename_on_rewrite: false,
+        before: &[],
+        steps: &[
+            Step::Store(1, "a", SMALL),
+            Step::Store(1, "bb", LARGE),
+            Step::Store(1, "cccc", SMALL),
+            Step::Store(2, "a", LARGE),
+            Step::Store(2, "bb", LARGE),
+            Step::Settle,
+        ],
+    },
+    Script {
+        name: "stored again under another name",
+        syntax: "%id/%studydesc/%sopuid.dcm",
+        rename_on_rewrite: true,
+        before: &[
+            Step::Store(1, "a", SMALL),
+            Step::Store(2, "a", LARGE),
+            Step::Settle,
+        ],
+        steps: &[
+            Step::Store(1, "b", SMALL),
+            Step::Store(2, "b", LARGE),
+            Step::Settle,
+            Step::Store(2, "c", SMALL),
+            Step::Reap,
+        ],
+    },
+    Script {
+        name: "deleted",
+        syntax: "8",
+        rename_on_rewrite: false,
+        before: &[
+            Step::Store(1, "a", SMALL),
+            Step::Store(2, "a", LARGE),
+            Step::Settle,
+        ],
+        steps: &[Step::Delete(1), Step::Reap, Step::Delete(2), Step::Reap],
+    },
+    Script {
+        name: "stored, deleted, stored",
+        syntax: "8",
+        rename_on_rewrite: false,
+        before: &[],
+        steps: &[
+            Step::Store(1, "a", SMALL),
+            Step::Delete(1),
+            Step::Store(1, "bb", LARGE),
+            Step::Store(2, "a", SMALL),
+            Step::Reap,
+        ],
+    },
+    Script {
+        name: "one name for all",
+        syntax: "%id.dcm",
+        rename_on_rewrite: false,
+        before: &[Step::Store(1, "a", SMALL), Step::Settle],
+        steps: &[
+            Step::Store(2, "a", LARGE),
+            Step::Delete(1),
+            Step::Store(3, "a", SMALL),
+            Step::Reap,
+        ],
+    },
+];
+
+fn sample(number: u32, description: &str, size: usize) -> Sample {
+    let mut sample = Sample::new(1, number, size + description.len() * 2);
+    sample.description = description.into();
+    sample
+}
+
+struct Run {
+    disk: Arc<FaultDisk>,
+    archive: Option<Archive>,
+    durability: Durability,
+    known: HashMap<u32, Known>,
+}
+
+impl Run {
+    fn start(home: &Path, script: &Script, durability: Durability) -> Self {
+        let disk = Arc::new(FaultDisk::default());
+        let settings = settings(home, script);
+        let on = Arc::clone(&disk);
+        let (archive, _) = Archive::open_on(settings, on, &mut |_, _, _| {}).unwrap();
+        let mut run = Self {
+            disk,
+            archive: Some(archive),
+            durability,
+            known: HashMap::new(),
+        };
+        for step in script.before {
+            assert!(run.step(*step));
+        }
+        for known in run.known.values_mut() {
+            known.settled = true;
+        }
+        run
+    }
+
+    /// Runs one step; whether it was acknowledged.
+    fn step(&mut self, step: Step) -> bool {
+        let archive = self.archive.as_ref().unwrap();
+        match step {
+            Step::Store(number, description, size) => {
+                let sample = sample(number, description, size);
+                let bytes = sample.encode(Encoding::EXPLICIT_LE);
+                let done = store(archive, &sample, self.durability).is_ok();
+                let known = self.known.entry(number).or_insert_with(|| Known {
+                    may_be_gone: true,
+                    ..Known::default()
+                });
+                known.versions.push(bytes.clone());
+                if done {
+                    known.acknowledged = Some(bytes);
+                    known.possible.clear();
+                    known.may_be_gone = false;
+                } else {
+                    known.possible.push(bytes);
+                }
+                done
+            }
+            Step::Delete(number) => {
+                let sop = sample(number, "", 0).sop;
+                let done = archive.delete(Level::Image, sop.as_bytes()).is_ok();
+                let known = self.known.entry(number).or_default();
+                known.may_be_gone = true;
+                known.settled = false;
+                if done {
+                    known.acknowledged = None;
+                    known.possible.clear();
+                }
+                done
+            }
+            Step::Settle => {
+                archive.settle();
+                true
+            }
+            Step::Reap => {
+                archive.settle();
+                archive.wake_reaper();
+                true
+            }
+        }
+    }
+}
+
+fn settings(home: &Path, script: &Script) -> ArchiveConfig {
+    ArchiveConfig {
+        file_name_syntax: NameSyntax::parse(script.syntax).unwrap(),
+        rename_on_rewrite: script.rename_on_rewrite,
+        ..config(home)
+    }
+}
+
+/// Opens the archive on a healthy disk and holds it against what the sender knows. `exact`: everything
+/// acknowledged must be there, not only what was durable before.
+fn check(home: &Path, script: &Script, known: &HashMap<u32, Known>, exact: bool, about: &str) {
+    let (archive, report) = Archive::open(settings(home, script), &mut |_, _, _| {})
+        .unwrap_or_else(|e| panic!("{about}: {e}"));
+    assert_eq!(report.problems, Vec::<String>::new(), "{about}");
+    archive.wait_for_reaper();
+    let options = FsckOptions {
+        verify_hash: true,
+        repair: false,
+    };
+    let faults = archive.fsck(options, &mut |_, _, _| {}).unwrap();
+    assert_eq!(faults.faults, [], "{about}: {report:?}");
+    for (number, known) in known {
+        let sop = sample(*number, "", 0).sop;
+        let located = archive
+            .index()
+            .read()
+            .unwrap()
+            .locate_sop(sop.as_bytes())
+            .unwrap();
+        let Some(located) = located else {
+            let lost = if exact {
+                !known.may_be_gone
+            } else {
+                known.settled
+            };
+            assert!(!lost, "{about}: object {number} is lost, {report:?}");
+            continue;
+        };
+        let found = stored_dataset(&archive, located.device, &located.file);
+        let good = if exact {
+            known
+                .possible
+                .iter()
+                .chain(&known.acknowledged)
+                .any(|version| *version == found)
+        } else {
+            known.versions.contains(&found)
+        };
+        assert!(good, "{about}: object {number} is another version");
+    }
+    archive.close();
+    let temp = files(&home.join("data/.pyserver-tmp"));
+    assert_eq!(temp, Vec::<String>::new(), "{about}");
+}
+
+/// Runs a script with a crash at each of its operations.
+fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
+    let mut at = 1;
+    loop {
+        let home = tempfile::tempdir().unwrap();
+        let mut run = Run::start(home.path(), script, durability);
+        run.disk.arm(at, Fault::Crash);
+        for step in script.steps {
+            run.step(*step);
+        }
+        let archive = run.archive.take().unwrap();
+        let over = run.disk.operations() < at;
+        run.disk.crash();
+        archive.close();
+        run.disk.come_up(loss);
+        let exact = durability == Durability::Durable || loss == Loss::Nothing;
+        let about = format!(
+            "{} {durability:?} {loss:?}, crash at {at}: {:?}",
+            script.name,
+            run.disk.log()
+        );
+        check(home.path(), script, &run.known, exact, &about);
+        if over {
+            return;
+        }
+        at += 1;
+        assert!(at < 500, "the script does not end");
+    }
+}
+
+macro_rules! crashes {
+    ($($name:ident: $durability:ident, $loss:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            for script in &SCRIPTS {
+                crash_everywhere(script, Durability::$durability, Loss::$loss);
+            }
+        }
+    )*};
+}
+
+crashes! {
+    durable_and_killed: Durable, Nothing;
+    durable_and_unsynced_lost: Durable, Unsynced;
+    durable_and_contents_lost: Durable, Contents;
+    relaxed_and_killed: Relaxed, Nothing;
+    relaxed_and_unsynced_lost: Relaxed, Unsynced;
+    relaxed_and_contents_lost: Relaxed, Contents;
+}
+
+/// Runs a script with each of its operations failing; the archive goes on.
+fn fail_everywhere(script: &Script, fault: Fault) {
+    let mut at = 1;
+    loop {
+        let home = tempfile::tempdir().unwrap();
+        let mut run = Run::start(home.path(), script, Durability::Durable);
+        run.disk.arm(at, fault);
+        for step in script.steps {
+            run.step(*step);
+        }
+        let archive = run.archive.take().unwrap();
+        let over = run.disk.operations() < at;
+        let about = format!("{} {fault:?} at {at}: {:?}", script.name, run.disk.log());
+        run.disk.arm(u64::MAX, Fault::Crash);
+        let next = store(&archive, &sample(99, "later", SMALL), Durability::Durable);
+        let read_only = archive
+            .stats()
+            .devices
+            .iter()
+            .any(|device| device.read_only.is_some());
+        match next {
+            Ok(_) => assert!(!read_only, "{about}"),
+            Err(error) => {
+                assert_eq!(error.status(), 0xA700, "{about}");
+                assert!(read_only, "{about}: {error}");
+            }
+        }
+        archive.close();
+        run.disk.come_up(Loss::Unsynced);
+        check(home.path(), script, &run.known, true, &about);
+        if over {
+            return;
+        }
+        at += 1;
+        assert!(at < 500, "the script does not end");
+    }
+}
+
+macro_rules! failures {
+    ($($name:ident: $fault:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            for script in &SCRIPTS {
+                fail_everywhere(script, $fault);
+            }
+        }
+    )*};
+}
+
+failures! {
+    one_operation_fails: Fault::Once(5);
+    one_operation_finds_no_space: Fault::Once(28);
+    syncs_fail: Fault::Syncs;
+    space_ends: Fault::Full;
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    for size in [SMALL, LARGE] {
+        for durability in [Durability::Durable, Durability::Relaxed] {
+            let home = tempfile::tempdir().unwrap();
+            let mut run = Run::start(home.path(), &SCRIPTS[0], durability);
+            run.disk.arm(1, Fault::Full);
+            let archive = run.archive.take().unwrap();
+            let error = store(&archive, &sample(1, "a", size), durability).unwrap_err();
+            assert_eq!(error.status(), 0xA700, "{size} {durability:?}");
+            run.disk.arm(u64::MAX, Fault::Full);
+            store(&archive, &sample(1, "a", size), durability).unwrap();
+            assert_eq!(archive.counts().unwrap().images, 1);
+            let options = FsckOptions {
+                verify_hash: true,
+                repair: false,
+            };
+            assert_eq!(archive.fsck(options, &mut |_, _, _| {}).unwrap().faults, []);
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
+    let home = tempfile::tempdir().unwrap();
+    let mut run = Run::start(home.path(), &SCRIPTS[1], Durability::Durable);
+    run.disk.arm(1, Fault::Syncs);
+    let archive = run.archive.take().unwrap();
+    let error = store(&archive, &sample(2, "bb", LARGE), Durability::Durable).unwrap_err();
+    assert_eq!(error.status(), 0xA700);
+    let located = archive
+        .index()
+        .read()
+        .unwrap()
+        .locate_sop(b"1.2.3.1.1.2")
+        .unwrap()
+        .unwrap();
+    let found = stored_dataset(&archive, located.device, &located.file);
+    assert!(found == sample(2, "a", LARGE).encode(Encoding::EXPLICIT_LE));
+    run.disk.arm(u64::MAX, Fault::Crash);
+    let error = store(&archive, &sample(3, "a", SMALL), Durability::Durable).unwrap_err();
+    assert_eq!(error.status(), 0xA700);
+    assert!(archive.stats().devices[0].read_only.is_some());
+    archive.close();
+    let archive = open(settings(home.path(), &SCRIPTS[1]));
+    store(&archive, &sample(3, "a", SMALL), Durability::Durable).unwrap();
+    assert_eq!(archive.counts().unwrap().images, 3);
+}
