@@ -3,7 +3,7 @@
 //! Folded text only finds candidates; whether a row matches is decided on its real value. Folding goes
 //! character by character, so that the fold of a start is the start of the fold.
 
-use pyserver_proto::charset::CharacterSet;
+use pyserver_proto::charset::{CharacterSet, fold_case};
 use pyserver_proto::vr::Vr;
 
 /// Whether these bytes mean the same in every character set: ASCII without escape sequences.
@@ -13,7 +13,7 @@ pub fn is_plain(value: &[u8]) -> bool {
 
 /// Folds case.
 pub fn fold(text: &str) -> String {
-    text.chars().flat_map(char::to_lowercase).collect()
+    fold_case(text).into_owned()
 }
 
 /// The texts under which a name is searched: each component group without empty components at its end,
@@ -39,12 +39,15 @@ pub fn decode(value: &[u8], charset: &[u8], vr: Vr) -> String {
     CharacterSet::parse(charset).decode(value, vr).into_owned()
 }
 
-/// Moves text from one character set to another; bytes that mean the same everywhere stay.
+/// Moves text from one character set to another; bytes that mean the same everywhere, or that the other
+/// set cannot say, stay.
 pub fn recode(value: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    if is_plain(value) || to != b"ISO_IR 192" {
+    if is_plain(value) {
         return value.to_vec();
     }
-    decode(value, from, Vr::Lo).into_bytes()
+    let (from, to) = (CharacterSet::parse(from), CharacterSet::parse(to));
+    let moved = from.transcode(value, Vr::Lo, &to);
+    moved.map_or_else(|| value.to_vec(), std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

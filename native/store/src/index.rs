@@ -18,6 +18,11 @@ use crate::lmdb::{self, RoTxn, RwTxn, Tables};
 use crate::parents::Parents;
 use crate::schema::{Counters, Level, meta_key};
 
+/// The error number of a failed or short write.
+const EIO: i32 = 5;
+/// With less room than this on its disk, a failed write of the index is taken for a full disk.
+const ROOM_MIN: u64 = 16 << 20;
+
 /// How the environment is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexOptions {
@@ -129,6 +134,18 @@ impl Index {
         self.read_only.load(Ordering::Acquire)
     }
 
+    /// What a failed commit means. LMDB answers EIO to a write that was cut short by the end of the space.
+    fn commit_error(&self, error: heed::Error) -> IndexError {
+        let short = matches!(&error, heed::Error::Io(e) if e.raw_os_error() == Some(EIO));
+        let full = short
+            && rustix::fs::statvfs(self.env.path())
+                .is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < ROOM_MIN);
+        if full {
+            return IndexError::Full(error.to_string());
+        }
+        error.into()
+    }
+
     /// Bytes of the environment's file that are in use.
     pub fn used_bytes(&self) -> u64 {
         self.env.non_free_pages_size().unwrap_or(0)
@@ -218,7 +235,7 @@ impl WriteTxn<'_> {
             mut state,
             ..
         } = self;
-        let result = txn.commit().map_err(IndexError::from);
+        let result = txn.commit().map_err(|error| index.commit_error(error));
         match &result {
             Ok(()) => {
                 state.counters = Some(counters);

@@ -35,11 +35,13 @@ mod walk_files;
 pub mod apply;
 #[cfg(test)]
 mod apply_tests;
+mod bind;
 mod bytes;
 pub mod changes;
 pub mod columns;
 pub mod delete;
 pub mod dump;
+mod enter;
 pub mod extract;
 pub mod find;
 #[cfg(test)]
@@ -59,6 +61,7 @@ mod names;
 mod parents;
 pub mod pending;
 pub mod plan;
+pub mod reap;
 mod refill;
 pub mod respond;
 mod row;

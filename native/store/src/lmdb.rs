@@ -53,6 +53,10 @@ pub fn append(
 
 /// Address space reserved for the map. Costs nothing until used; the disk is the real limit.
 pub const MAP_BYTES: usize = 1 << 40;
+/// The least address space that is worth trying.
+const MAP_MIN: usize = 1 << 32;
+/// The error number of a map that is not granted.
+const ENOMEM: i32 = 12;
 /// Reader slots: one per association, export worker and tool, with room to spare.
 pub const READERS_MAX: u32 = 4096;
 
@@ -99,14 +103,7 @@ tables!(
 /// Opens the environment in `dir` (which must exist), makes absent tables, clears readers of dead
 /// processes and checks the format.
 pub fn open(dir: &Path, map_bytes: usize) -> Result<(Env<WithoutTls>, Tables), IndexError> {
-    let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options
-        .map_size(map_bytes)
-        .max_readers(READERS_MAX)
-        .max_dbs(TABLE_COUNT);
-    // SAFETY: the map is only unsound when the file changes underneath it; the archive's lock on the index
-    // folder keeps other writers of this program out, and no flag that relaxes LMDB's own rules is set.
-    let env = unsafe { options.open(dir) }?;
+    let env = open_map(dir, map_bytes)?;
     env.clear_stale_readers()?;
     let mut txn = env.write_txn()?;
     let tables = Tables::create(&env, &mut txn)?;
@@ -126,4 +123,25 @@ pub fn open(dir: &Path, map_bytes: usize) -> Result<(Env<WithoutTls>, Tables), I
     }
     txn.commit()?;
     Ok((env, tables))
+}
+
+/// Opens the map, in less address space where the system does not grant so much.
+fn open_map(dir: &Path, map_bytes: usize) -> Result<Env<WithoutTls>, heed::Error> {
+    let mut map_bytes = map_bytes;
+    loop {
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options
+            .map_size(map_bytes)
+            .max_readers(READERS_MAX)
+            .max_dbs(TABLE_COUNT);
+        // SAFETY: the map is only unsound when the file changes underneath it; the archive's lock on the
+        // index folder keeps other writers of this program out, and no flag that relaxes LMDB's own rules
+        // is set.
+        match unsafe { options.open(dir) } {
+            Err(heed::Error::Io(e)) if e.raw_os_error() == Some(ENOMEM) && map_bytes > MAP_MIN => {
+                map_bytes /= 4;
+            }
+            other => return other,
+        }
+    }
 }

@@ -7,11 +7,13 @@
 
 use crate::apply::{ReplacedFile, StoreChange};
 use crate::bytes::{Reader, put_var_bytes};
+use crate::changes::{Change, ChangeKind};
 use crate::heads::{FileFacts, ImageRow};
 use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
 use crate::lmdb::{append, from_key};
-use crate::schema::{ImageKey, file_key};
+use crate::lookup::key_of;
+use crate::schema::{ImageKey, Level, file_key};
 
 /// Number of an unsettled store. Later stores have larger numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -320,6 +322,18 @@ impl WriteTxn<'_> {
         if ImageRow::split(row)?.head.pending != id.0 {
             return self.forget_in_later(id, record);
         }
+        let columns = ImageRow::split(row)?.columns;
+        let sop_instance = key_of(self.index.layout(), Level::Image, columns).to_vec();
+        self.log(&Change {
+            number: 0,
+            kind: ChangeKind::Revoked,
+            level: Level::Image,
+            time: 0,
+            image: record.image,
+            key: sop_instance,
+            calling_ae: String::new(),
+            called_ae: String::new(),
+        })?;
         if !record.old_row.is_empty() {
             return self.restore_old(record);
         }

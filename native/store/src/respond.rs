@@ -1,8 +1,8 @@
 //! One matching row as a response identifier, straight into the send buffer.
 //!
 //! What comes from the rows above is encoded once and copied while those rows stay the same; the rest is
-//! written value by value. Text goes out as it is stored, with the character set it is stored in; where
-//! rows disagree, or the query asked for it, it is turned into UTF-8. Nothing is allocated per row.
+//! written value by value. Text beyond ASCII goes out in the character set of the query where that can say
+//! it, else in the one it is stored in, which is named. Nothing is allocated for a row of plain text.
 
 use pyserver_proto::charset::CharacterSet;
 use pyserver_proto::element::write_head;
@@ -15,8 +15,6 @@ use crate::plan::{BoundQuery, Returned, Value};
 use crate::schema::Level;
 use crate::walk::RowView;
 
-/// The character set that can say everything.
-const UTF8: &[u8] = b"ISO_IR 192";
 /// What bytes beyond ASCII are taken for when their object names no character set.
 const FALLBACK: &[u8] = b"ISO_IR 100";
 
@@ -26,7 +24,8 @@ pub struct ResponseEncoder {
     returned: Vec<Returned>,
     level: Level,
     own_ae: Vec<u8>,
-    wants_utf8: bool,
+    /// The character set that the query asked for.
+    wanted: Option<CharacterSet>,
     /// Stamp of the rows that `parts` was made from.
     stamp: Option<u64>,
     /// Encoded elements that come from the rows above.
@@ -58,7 +57,8 @@ impl ResponseEncoder {
             returned: query.returned.clone(),
             level: query.level,
             own_ae: query.own_ae.as_bytes().to_vec(),
-            wants_utf8: query.charset_given && query.charset.name() == UTF8,
+            wanted: (query.charset_given && !query.charset.name().is_empty())
+                .then(|| query.charset.clone()),
             stamp: None,
             fixed: Vec::new(),
             parts: Vec::new(),
@@ -128,47 +128,59 @@ impl ResponseEncoder {
 
     /// A response with text beyond ASCII: all of it in one character set, which is named.
     fn encode_text(&mut self, row: &RowView<'_, '_>, out: &mut Vec<u8>) {
-        let charset = self.common_charset(row);
+        let charset = self.charset(row);
         let mut named = false;
         for returned in &self.returned {
             if !named && returned.tag > Tag::SPECIFIC_CHARACTER_SET {
                 named = true;
-                let name = Returned {
-                    tag: Tag::SPECIFIC_CHARACTER_SET,
-                    vr: Vr::Cs,
-                    value: Value::OwnAe,
-                };
-                put(out, &name, &charset, self.encoding);
+                put_text(
+                    out,
+                    Tag::SPECIFIC_CHARACTER_SET,
+                    Vr::Cs,
+                    charset.name(),
+                    self.encoding,
+                );
             }
-            let stored = charset_of(returned, row);
             let value = value_of(returned, row, self.level, &self.own_ae, &mut self.scratch);
-            if returned.vr.uses_charset() && !is_plain(value) && stored != charset {
-                let text = CharacterSet::parse(stored).decode(value, returned.vr);
-                put(out, returned, text.as_bytes(), self.encoding);
+            if returned.vr.uses_charset() && !is_plain(value) {
+                let stored = CharacterSet::parse(charset_of(returned, row));
+                let moved = stored.transcode(value, returned.vr, &charset);
+                put(
+                    out,
+                    returned,
+                    moved.as_deref().unwrap_or(value),
+                    self.encoding,
+                );
             } else {
                 put(out, returned, value, self.encoding);
             }
         }
     }
 
-    /// The one character set of all text beyond ASCII, else UTF-8.
-    fn common_charset(&mut self, row: &RowView<'_, '_>) -> Vec<u8> {
+    /// The character set for a row's text: what the query asked for where that can say everything, else
+    /// the one that the text is stored in, else, where rows disagree, UTF-8.
+    fn charset(&mut self, row: &RowView<'_, '_>) -> CharacterSet {
         let mut common: Option<&[u8]> = None;
-        if self.wants_utf8 {
-            return UTF8.to_vec();
-        }
+        let mut mixed = false;
+        let mut wanted = self.wanted.as_ref();
         for returned in self.returned.iter().filter(|r| r.vr.uses_charset()) {
             let value = value_of(returned, row, self.level, &self.own_ae, &mut self.scratch);
             if is_plain(value) {
                 continue;
             }
-            let charset = charset_of(returned, row);
-            if common.is_some_and(|c| c != charset) {
-                return UTF8.to_vec();
-            }
-            common = Some(charset);
+            let stored = charset_of(returned, row);
+            mixed |= common.is_some_and(|c| c != stored);
+            common = Some(stored);
+            wanted = wanted.filter(|to| {
+                let moved = CharacterSet::parse(stored).transcode(value, returned.vr, to);
+                moved.is_some()
+            });
         }
-        common.unwrap_or(UTF8).to_vec()
+        match (wanted, common) {
+            (Some(wanted), _) => wanted.clone(),
+            (None, Some(stored)) if !mixed => CharacterSet::parse(stored),
+            _ => CharacterSet::utf8(),
+        }
     }
 }
 
@@ -185,7 +197,7 @@ fn is_own(returned: &Returned, level: Level) -> bool {
 fn charset_of<'t>(returned: &Returned, row: &RowView<'_, 't>) -> &'t [u8] {
     let charset = match returned.value {
         Value::Column(at, _) => row.charset(at),
-        _ => UTF8,
+        _ => FALLBACK,
     };
     if charset.is_empty() {
         FALLBACK
@@ -228,17 +240,23 @@ fn value_of<'b>(
     scratch
 }
 
-/// Appends an element; text is padded to even length, decimal text becomes binary where the VR is.
+/// Appends an element; decimal text becomes binary where the VR is.
 #[inline]
 fn put(out: &mut Vec<u8>, returned: &Returned, value: &[u8], encoding: Encoding) {
-    let vr = returned.vr;
-    if !vr.is_text() {
-        return put_numbers(out, returned, value, encoding);
+    if returned.vr.is_text() {
+        put_text(out, returned.tag, returned.vr, value, encoding);
+    } else {
+        put_numbers(out, returned, value, encoding);
     }
+}
+
+/// Appends an element of text, padded to even length.
+#[inline]
+fn put_text(out: &mut Vec<u8>, tag: Tag, vr: Vr, value: &[u8], encoding: Encoding) {
     // A value longer than the short form holds would become UN and be no answer at all.
     let value = value.get(..0xFFFE).unwrap_or(value);
     let odd = value.len() & 1;
-    write_head(out, returned.tag, vr, (value.len() + odd) as u32, encoding);
+    write_head(out, tag, vr, (value.len() + odd) as u32, encoding);
     out.extend_from_slice(value);
     if odd == 1 {
         out.push(vr.padding());

@@ -24,7 +24,7 @@
 //! queue         job u64                               opaque payload of queued work
 //! pending       pending u64                           a store not yet settled on disk (`pending`)
 //! tombs         level u8, number u64                  a hidden subtree the reaper still has to free;
-//!                                                     for an image its row
+//!                                                     for an image series u32 and its row
 //! orphans       device u16, path                      a file to unlink
 //! worklist      entry u32                             head, columns (sequence marks left out)
 //! uidmods       old uid, 00, stage                    what an identifier was changed to (`uidmods`)
