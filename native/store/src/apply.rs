@@ -15,7 +15,7 @@ use crate::lmdb::append;
 use crate::parents::SeriesPath;
 use crate::pending::{PendingId, PendingKind};
 use crate::row::merge;
-use crate::schema::{ImageKey, Level, uid_key};
+use crate::schema::{ImageKey, Level};
 use crate::update::UpdateRule;
 
 /// What is known about the object's bytes.
@@ -331,9 +331,7 @@ impl WriteTxn<'_> {
             put_image(&mut row, head, &columns, facts);
         } else {
             put_image(&mut row, head, values, facts);
-            let key = uid_key(&change.rows.sop_instance);
-            let lookup = self.index.tables.sop_uids;
-            lookup.put(&mut self.txn, key.as_bytes(), &image.encode())?;
+            self.enter_sop(&change.rows.sop_instance, image);
         }
         let tables = self.index.tables;
         tables.images.put(&mut self.txn, &image.encode(), &row)?;

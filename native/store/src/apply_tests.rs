@@ -21,18 +21,21 @@ pub struct Fixture {
 }
 
 pub fn options() -> IndexOptions {
-    IndexOptions { map_bytes: 1 << 28 }
+    IndexOptions {
+        map_bytes: 1 << 28,
+        // Few, so that runs are written and merged.
+        sop_memory_max: 3,
+    }
 }
 
 impl Fixture {
     pub fn new() -> Self {
+        Self::with(options())
+    }
+
+    pub fn with(options: IndexOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let index = Index::open(
-            dir.path(),
-            &Columns::default(),
-            options(),
-            &mut |_, _, _| {},
-        );
+        let index = Index::open(dir.path(), &Columns::default(), options, &mut |_, _, _| {});
         Self {
             index: index.unwrap(),
             policy: ExtractPolicy::default(),
@@ -336,7 +339,6 @@ fn deleting_hides_at_once_and_frees_later() {
     let tables = &f.index.tables;
     for table in [
         tables.images,
-        tables.sop_uids,
         tables.files,
         tables.headers,
         tables.search,

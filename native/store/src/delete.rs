@@ -10,7 +10,7 @@ use crate::heads::{ImageRow, ParentHead};
 use crate::index::WriteTxn;
 use crate::index_error::IndexError;
 use crate::lmdb::Table;
-use crate::lookup::{entry, image_entry, key_of};
+use crate::lookup::{entry, key_of};
 use crate::parents::parent_table;
 use crate::row::{ColumnIter, column, put_column};
 use crate::schema::{ImageKey, Level, file_key, kid_key, kid_of, text_key, tomb_key, uid_key};
@@ -123,33 +123,16 @@ impl WriteTxn<'_> {
         Ok(true)
     }
 
-    /// Removes an image's row and lookup; answers the bytes of its file.
+    /// Removes an image's row; answers the bytes of its file.
     fn drop_image_row(&mut self, image: ImageKey, row: &[u8]) -> Result<u64, IndexError> {
         let tables = self.index.tables;
         let row = ImageRow::split(row)?;
         let bytes = row.facts()?.file_bytes;
-        self.drop_sop_entry(image, row.columns)?;
         tables.images.delete(&mut self.txn, &image.encode())?;
         let [.., images] = &mut self.counters.alive;
         *images = images.saturating_sub(1);
         self.counters.file_bytes = self.counters.file_bytes.saturating_sub(bytes);
         Ok(bytes)
-    }
-
-    /// Removes the lookup of an image unless it already points elsewhere.
-    pub(crate) fn drop_sop_entry(
-        &mut self,
-        image: ImageKey,
-        columns: &[u8],
-    ) -> Result<(), IndexError> {
-        let tables = self.index.tables;
-        let sop = key_of(self.index.layout(), Level::Image, columns);
-        if image_entry(&tables, &self.txn, sop)? == Some(image) {
-            tables
-                .sop_uids
-                .delete(&mut self.txn, uid_key(sop).as_bytes())?;
-        }
-        Ok(())
     }
 
     /// One image less below a series; rows left empty go.

@@ -10,7 +10,7 @@ use crate::bytes::Reader;
 use crate::index::ReadTxn;
 use crate::index_error::IndexError;
 use crate::lmdb::from_key;
-use crate::lookup::{entry, image_entry};
+use crate::lookup::entry;
 use crate::parents::parent_table;
 use crate::plan::{Access, BoundQuery};
 use crate::schema::{ImageKey, Level, SearchKind, search_number, search_prefix};
@@ -194,7 +194,7 @@ impl ReadTxn<'_> {
             Access::Scan(level) => return Ok(Source::Scan(*level)),
             Access::Keys(Level::Image, ids) => {
                 for id in ids {
-                    list.extend(image_entry(tables, &self.txn, id)?.map(Candidate::Image));
+                    list.extend(self.sop_entry(id)?.map(Candidate::Image));
                 }
             }
             Access::Keys(level, ids) => {

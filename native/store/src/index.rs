@@ -4,6 +4,7 @@
 //! commit makes the index read-only until it is opened again, unless the disk was merely full. What the
 //! transactions can do is spread over the files named after it (`apply`, `find`, `delete`, …).
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +18,7 @@ use crate::layout::Layout;
 use crate::lmdb::{self, RoTxn, RwTxn, Tables};
 use crate::parents::Parents;
 use crate::schema::{Counters, Level, meta_key};
+use crate::sop_index::{self, SopMemory, SopState};
 
 /// The error number of a failed or short write.
 const EIO: i32 = 5;
@@ -28,12 +30,15 @@ const ROOM_MIN: u64 = 16 << 20;
 pub struct IndexOptions {
     /// Address space to reserve; also the largest size the index can ever have.
     pub map_bytes: usize,
+    /// Entries of the SOP index that are gathered in memory before they are written as a run.
+    pub sop_memory_max: usize,
 }
 
 impl Default for IndexOptions {
     fn default() -> Self {
         Self {
             map_bytes: lmdb::MAP_BYTES,
+            sop_memory_max: sop_index::MEMORY_MAX,
         }
     }
 }
@@ -49,6 +54,8 @@ pub struct Index {
     pub(crate) extractor: Extractor,
     /// Number that rows written now carry.
     pub(crate) layout_number: u16,
+    pub(crate) sop: SopMemory,
+    pub(crate) sop_memory_max: usize,
     writer: Mutex<WriterState>,
     read_only: AtomicBool,
 }
@@ -57,6 +64,7 @@ pub struct Index {
 #[derive(Default)]
 pub(crate) struct WriterState {
     pub counters: Option<Counters>,
+    pub sop: SopState,
     pub parents: Parents,
 }
 
@@ -77,10 +85,13 @@ impl Index {
             columns: columns.clone(),
             extractor,
             layout_number: 1,
+            sop: SopMemory::default(),
+            sop_memory_max: options.sop_memory_max.max(1),
             writer: Mutex::new(WriterState::default()),
             read_only: AtomicBool::new(false),
         };
         index.settle_layout(progress)?;
+        index.load_sop_memory()?;
         Ok(index)
     }
 
@@ -89,6 +100,7 @@ impl Index {
         Ok(ReadTxn {
             index: self,
             txn: self.env.read_txn()?,
+            sop: OnceCell::new(),
         })
     }
 
@@ -105,9 +117,13 @@ impl Index {
         if state.counters.is_none() {
             state.parents = Parents::default();
             state.counters = Some(read_counters(self, &txn)?);
+            state.sop = sop_index::read_state(&self.tables, &txn)?;
         }
+        let counters = state.counters.unwrap_or_default();
         Ok(WriteTxn {
-            counters: state.counters.unwrap_or_default(),
+            counters,
+            images_before: counters.image,
+            sop: state.sop.clone(),
             index: self,
             txn,
             state,
@@ -163,6 +179,8 @@ fn read_counters(index: &Index, txn: &heed::RoTxn<'_>) -> Result<Counters, Index
 pub struct ReadTxn<'i> {
     pub(crate) index: &'i Index,
     pub(crate) txn: RoTxn<'i>,
+    /// The runs of the SOP index, once they have been needed.
+    pub(crate) sop: OnceCell<SopState>,
 }
 
 impl ReadTxn<'_> {
@@ -212,6 +230,9 @@ pub struct WriteTxn<'i> {
     pub(crate) txn: RwTxn<'i>,
     pub(crate) index: &'i Index,
     pub(crate) counters: Counters,
+    /// Last image number of the transactions before.
+    images_before: u64,
+    pub(crate) sop: SopState,
     /// Set when a change failed half-way: the transaction can only be dropped.
     pub(crate) broken: bool,
     pub(crate) state: Writer<'i>,
@@ -225,6 +246,7 @@ impl WriteTxn<'_> {
             return Err(IndexError::Corrupt("a change failed half-way"));
         }
         self.flush_parents()?;
+        let sop_flushed = self.tend_sop_runs(self.counters.image - self.images_before)?;
         let record = self.counters.encode();
         let meta = self.index.tables.meta;
         meta.put(&mut self.txn, meta_key::COUNTERS, &record)?;
@@ -232,6 +254,7 @@ impl WriteTxn<'_> {
             txn,
             index,
             counters,
+            sop,
             mut state,
             ..
         } = self;
@@ -239,7 +262,11 @@ impl WriteTxn<'_> {
         match &result {
             Ok(()) => {
                 state.counters = Some(counters);
+                state.sop = sop;
                 state.keep = true;
+                if sop_flushed {
+                    index.sop.forget();
+                }
             }
             Err(IndexError::Full(_)) => {}
             Err(_) => index.read_only.store(true, Ordering::Release),

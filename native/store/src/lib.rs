@@ -67,6 +67,7 @@ pub mod respond;
 mod row;
 pub mod schema;
 mod search;
+mod sop_index;
 pub mod uidmods;
 mod update;
 pub mod walk;

@@ -87,7 +87,7 @@ tables!(
     patient_ids,
     study_uids,
     series_uids,
-    sop_uids,
+    sop_runs,
     search,
     files,
     headers,

@@ -10,6 +10,7 @@ use crate::lmdb::{Table, Tables};
 use crate::parents::parent_table;
 use crate::row::column;
 use crate::schema::{ImageKey, Level, text_key, uid_key};
+use crate::sop_index::read_state;
 
 /// Reads a row number out of a lookup table.
 fn number(table: Table, txn: &heed::RoTxn<'_>, key: &[u8]) -> Result<Option<u32>, IndexError> {
@@ -32,18 +33,6 @@ pub(crate) fn entry(
         Level::Study => number(tables.study_uids, txn, uid_key(id).as_bytes()),
         Level::Series | Level::Image => number(tables.series_uids, txn, uid_key(id).as_bytes()),
     }
-}
-
-/// Place that a SOP Instance UID points at, dead or alive.
-pub(crate) fn image_entry(
-    tables: &Tables,
-    txn: &heed::RoTxn<'_>,
-    sop_instance: &[u8],
-) -> Result<Option<ImageKey>, IndexError> {
-    let entry = tables.sop_uids.get(txn, uid_key(sop_instance).as_bytes())?;
-    entry
-        .map(|bytes| ImageKey::decode(bytes).ok_or(IndexError::Corrupt("sop lookup entry")))
-        .transpose()
 }
 
 /// Identifier in a row's columns.
@@ -83,9 +72,20 @@ impl ReadTxn<'_> {
         Ok(self.is_live(level, number)?.then_some(number))
     }
 
+    /// The youngest image with this SOP Instance UID, whether its series is alive or not.
+    pub(crate) fn sop_entry(&self, sop_instance: &[u8]) -> Result<Option<ImageKey>, IndexError> {
+        let state = if let Some(state) = self.sop.get() {
+            state
+        } else {
+            let state = read_state(&self.index.tables, &self.txn)?;
+            self.sop.get_or_init(|| state)
+        };
+        self.index.lookup_sop(&self.txn, state, sop_instance)
+    }
+
     /// Place of a live image.
     pub fn find_image(&self, sop_instance: &[u8]) -> Result<Option<ImageKey>, IndexError> {
-        let Some(image) = image_entry(&self.index.tables, &self.txn, sop_instance)? else {
+        let Some(image) = self.sop_entry(sop_instance)? else {
             return Ok(None);
         };
         Ok(self.is_live(Level::Series, image.series)?.then_some(image))
@@ -134,7 +134,7 @@ impl WriteTxn<'_> {
         &mut self,
         sop_instance: &[u8],
     ) -> Result<Option<ImageKey>, IndexError> {
-        let Some(image) = image_entry(&self.index.tables, &self.txn, sop_instance)? else {
+        let Some(image) = self.sop_entry(sop_instance)? else {
             return Ok(None);
         };
         let live = self.parent_is_live(Level::Series, image.series)?;

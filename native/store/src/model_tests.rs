@@ -378,7 +378,6 @@ impl Run {
             ("patient_ids", t.patient_ids),
             ("study_uids", t.study_uids),
             ("series_uids", t.series_uids),
-            ("sop_uids", t.sop_uids),
             ("search", t.search),
             ("files", t.files),
             ("headers", t.headers),

@@ -170,7 +170,6 @@ impl WriteTxn<'_> {
             device: facts.device,
             file: facts.file.to_owned(),
         };
-        self.drop_sop_entry(image, row.columns)?;
         if self.orphan_if_owned(image, &file)? {
             reaped.files.push(file);
         }

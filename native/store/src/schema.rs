@@ -16,7 +16,7 @@
 //! patient_ids   patient id (capped, `text_key`)       patient u32
 //! study_uids    packed uid (`uid_key`)                study u32
 //! series_uids   packed uid                            series u32
-//! sop_uids      packed uid                            series u32, image u64
+//! sop_runs      run u32, chunk u32                    entries of hash, image and series (`sop_index`)
 //! search        kind u8, folded text, 00, number u32  -
 //! files         hash of folder u64, of name u64       owner: series u32, image u64, or 0 while removed
 //! headers       image u64                             header up to pixel data, compressed (`headers`)
@@ -58,6 +58,8 @@ pub mod meta_key {
     /// Start of the keys of layout records; the number follows. More than one stands here only while rows
     /// are being moved from one layout to the next.
     pub const LAYOUTS: &[u8] = b"layout.";
+    /// The runs of the SOP index (`sop_index`).
+    pub const SOP: &[u8] = b"sop";
     /// The counters and totals (`Counters`).
     pub const COUNTERS: &[u8] = b"counters";
 }
