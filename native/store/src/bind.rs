@@ -176,7 +176,8 @@ impl<'a> Binder<'a> {
 
     /// Takes one key of a C-FIND identifier.
     fn key(&mut self, key: &Key, level: Level, options: &BindOptions) {
-        if matches!(key.matcher, Matcher::Sequence(_)) {
+        if key.vr == Vr::Sq || matches!(key.matcher, Matcher::Sequence(_)) {
+            self.value_key(key.tag, Vr::Sq, Value::NoItems);
             return;
         }
         let special = match key.tag {

@@ -158,3 +158,18 @@ impl WriteTxn<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn damaged_records_are_no_changes(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            if let Some(change) = Change::decode(&[0; 8], &bytes) {
+                prop_assert_eq!(Change::decode(&[0; 8], &change.encode()), Some(change));
+            }
+        }
+    }
+}

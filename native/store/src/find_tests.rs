@@ -192,6 +192,7 @@ fn counts_modalities_and_sop_classes_are_computed() {
         (Tag::NUMBER_OF_PATIENT_RELATED_STUDIES, b""),
         (Tag::RETRIEVE_AE_TITLE, b""),
         (Tag::MODALITY, b"XX"),
+        (Tag::REFERENCED_STUDY_SEQUENCE, b""),
     ];
     let rows = run(&f.index, &bind(&f.index, "STUDY", keys), 10);
     assert_eq!(values(&rows, Tag::MODALITIES_IN_STUDY), ["MR\\CT"]);
@@ -204,6 +205,7 @@ fn counts_modalities_and_sop_classes_are_computed() {
     assert_eq!(values(&rows, Tag::NUMBER_OF_PATIENT_RELATED_STUDIES), ["-"]);
     assert_eq!(values(&rows, Tag::RETRIEVE_AE_TITLE), ["OWN"]);
     assert_eq!(values(&rows, Tag::MODALITY), ["-"]);
+    assert!(rows[0].get(Tag::REFERENCED_STUDY_SEQUENCE).is_some());
 }
 
 #[test]

@@ -188,6 +188,15 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn damaged_records_are_no_layouts(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120)
+        ) {
+            let _ = LayoutRecord::decode(&bytes);
+        }
+    }
+
     #[test]
     fn the_record_comes_back() {
         let layout = Layout::new(&Columns::default());

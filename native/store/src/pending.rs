@@ -486,3 +486,20 @@ fn inherited<'a>(
         (Some(file), None) => (Some(file), false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn damaged_records_are_errors(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(record) = Record::decode(&bytes) {
+                let again = record.encode();
+                let record = Record::decode(&again);
+                prop_assert_eq!(record.map(|r| r.encode()).ok(), Some(again));
+            }
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! A query bound to the columns in force: what is compared with what, what is returned, and how to find it.
 //!
-//! Each key is looked up in the columns of its level and then of the levels above; keys known nowhere, keys
-//! of lower levels and sequences neither match nor return anything, as Conquest has it and PS3.4 section
-//! C.2.2.1.3 allows for unsupported optional keys. The unique key of the level is always returned. The
+//! Each key is looked up in the columns of its level and then of the levels above; keys known nowhere and
+//! keys of lower levels neither match nor return anything, as Conquest has it and PS3.4 section C.2.2.1.3
+//! allows for unsupported optional keys; sequences come back without items. The unique key of the level is always returned. The
 //! plan uses the most selective lookup that a key allows and walks the hierarchy from there.
 
 use std::fmt::Write as _;
@@ -63,6 +63,8 @@ pub enum Value {
     File,
     /// Device of the file (9999,0801).
     Device,
+    /// A sequence without items: asked for, not kept.
+    NoItems,
 }
 
 /// What is counted.

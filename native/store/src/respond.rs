@@ -219,6 +219,7 @@ fn value_of<'b>(
     match returned.value {
         Value::Column(at, slot) => return row.column(at, slot).unwrap_or_default(),
         Value::OwnAe => return own_ae,
+        Value::NoItems => {}
         Value::Availability => return b"ONLINE",
         Value::QueryLevel => return level.name().as_bytes(),
         Value::SopClasses => return row.sop_classes(),

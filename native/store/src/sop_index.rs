@@ -462,6 +462,7 @@ mod tests {
     use crate::extract::ExtractPolicy;
     use crate::extract::tests::header;
     use crate::pending::PendingKind;
+    use proptest::prelude::*;
     use pyserver_proto::tag::Tag;
 
     const BATCH: u32 = 50;
@@ -560,6 +561,23 @@ mod tests {
             "the dead are dropped: {after:?}"
         );
         assert_eq!(found(&f.index, 0..140 * BATCH), 41 * BATCH as usize);
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_records_are_no_states(bytes in proptest::collection::vec(any::<u8>(), 0..160)) {
+            if let Some(state) = SopState::decode(&bytes) {
+                prop_assert_eq!(SopState::decode(&state.encode()), Some(state));
+            }
+        }
+
+        #[test]
+        fn damaged_chunks_are_searched_without_harm(
+            chunk in proptest::collection::vec(any::<u8>(), 0..120),
+            hash: u64,
+        ) {
+            prop_assert!(entries_of(&chunk, hash).count() <= chunk.len() / ENTRY);
+        }
     }
 
     #[test]
