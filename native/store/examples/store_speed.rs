@@ -74,8 +74,8 @@ fn main() {
 }
 
 fn measure(row: &Row, folder: &Path, time: Duration) {
-    let home = folder.join(row.name);
-    let _absent = std::fs::remove_dir_all(&home);
+    // A fresh folder: file systems are slow to give inodes out again that were freed a moment ago.
+    let home = folder.join(format!("{}-{}", row.name, std::process::id()));
     let (archive, _) = Archive::open(ArchiveConfig::new(&home), &mut |_, _, _| {})
         .unwrap_or_else(|error| panic!("{error}"));
     let stored = AtomicU64::new(0);
@@ -124,7 +124,6 @@ fn measure(row: &Row, folder: &Path, time: Duration) {
         archive.stats().changes as f64 / archive.stats().commits.max(1) as f64,
     );
     archive.close();
-    let _left = std::fs::remove_dir_all(&home);
 }
 
 fn sender(

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use crate::apply::{Outcome, StoreRefusal, Stored};
 use crate::blob::Disk;
 use crate::error::StoreError;
+use crate::headroom::Headroom;
 use crate::in_flight::InFlight;
 use crate::index::{Index, WriteTxn};
 use crate::index_error::IndexError;
@@ -120,6 +121,7 @@ pub(crate) struct Parts {
     pub disk: Arc<dyn Disk>,
     pub in_flight: Arc<InFlight>,
     pub relaxed: Arc<RelaxedJournal>,
+    pub headroom: Headroom,
 }
 
 impl Committer {
@@ -410,9 +412,11 @@ impl Worker {
             self.stats.failures.fetch_add(1, Ordering::Relaxed);
             self.redo.extend(batch.relaxed);
         }
-        let outcome = outcome.as_ref().copied();
         for waiter in batch.waiters {
-            waiter(outcome);
+            waiter(outcome.as_ref().copied());
+        }
+        if let (Ok(()), Ok(end)) = (&outcome, self.parts.index.end_bytes()) {
+            self.parts.headroom.keep(end);
         }
     }
 

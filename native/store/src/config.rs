@@ -81,8 +81,6 @@ pub struct ArchiveConfig {
     pub scan_limits: ScanLimits,
     /// A data set larger than this is refused.
     pub dataset_bytes_max: u64,
-    /// `WatchFolder`: imported and emptied, beside `incoming` on the first device.
-    pub watch_folder: Option<PathBuf>,
 }
 
 impl ArchiveConfig {
@@ -109,7 +107,6 @@ impl ArchiveConfig {
             read_ahead_bytes: READ_AHEAD_BYTES,
             scan_limits: ScanLimits::default(),
             dataset_bytes_max: u64::from(u32::MAX) * 4,
-            watch_folder: None,
         }
     }
 

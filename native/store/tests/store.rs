@@ -503,3 +503,27 @@ fn an_index_is_rebuilt_from_its_files() {
     archive.wait_for_reaper();
     assert_eq!(archive.fsck(check, quiet).unwrap().fault_count, 1);
 }
+
+#[test]
+fn an_index_with_space_behind_it_opens_again() {
+    use pyserver_store::fsck::FsckOptions;
+    let home = tempfile::tempdir().unwrap();
+    let archive = open(config(home.path()));
+    for number in 0..60 {
+        // Journalled: the bytes ride in the index until they are settled.
+        let sample = Sample::new(number / 10, number, 60_000);
+        store(&archive, &sample, Durability::Durable).unwrap();
+    }
+    let data = home.path().join("index/data.mdb");
+    let length = std::fs::metadata(&data).unwrap().len();
+    assert!(length > 4 << 20, "{length}");
+    archive.close();
+    let archive = open(config(home.path()));
+    let options = FsckOptions {
+        verify_hash: true,
+        repair: false,
+    };
+    let report = archive.fsck(options, &mut |_, _, _| {}).unwrap();
+    assert_eq!((report.rows, report.files, report.fault_count), (60, 60, 0));
+    store(&archive, &Sample::new(90, 9, 1500), Durability::Durable).unwrap();
+}
