@@ -9,6 +9,7 @@ import pytest
 from tests.integration.conftest import assert_same, studies
 from tests.integration.corpus import CorpusFile, by_transfer_syntax
 from tests.support import dimse
+from tests.support.dataset import Part10
 from tests.support.peers import StoreScp, files_by_instance, missing, run
 from tests.support.server import Server
 
@@ -71,16 +72,23 @@ def _find_images(server: Server, study: str, folder: Path) -> set[str]:
     return set(files_by_instance(folder))
 
 
-def _get(server: Server, files: list[CorpusFile], folder: Path) -> dict[str, object]:
+def _get(server: Server, files: list[CorpusFile], folder: Path) -> dict[str, Part10]:
+    """A study at once where getscu's one preferred syntax does for all of it."""
     folder.mkdir()
-    for file in files:
-        keys = [
-            "QueryRetrieveLevel=IMAGE",
-            f"StudyInstanceUID={file.study}",
-            f"SeriesInstanceUID={file.series}",
-            f"SOPInstanceUID={file.sop_instance}",
-        ]
-        options = [part for key in keys for part in ("-k", key)]
-        prefer = f"+x{LETTER[file.transfer_syntax]}"
-        run("getscu", "-v", "-S", "+B", prefer, "-od", folder, *options, *_call(server))
+    for study in studies(files):
+        members = [file for file in files if file.study == study]
+        if len({file.transfer_syntax for file in members}) == 1:
+            _get_one(server, members[0], folder, "STUDY")
+        else:
+            for file in members:
+                _get_one(server, file, folder, "IMAGE")
     return files_by_instance(folder)
+
+
+def _get_one(server: Server, file: CorpusFile, folder: Path, level: str) -> None:
+    keys = [f"QueryRetrieveLevel={level}", f"StudyInstanceUID={file.study}"]
+    if level == "IMAGE":
+        keys += [f"SeriesInstanceUID={file.series}", f"SOPInstanceUID={file.sop_instance}"]
+    options = [part for key in keys for part in ("-k", key)]
+    prefer = f"+x{LETTER[file.transfer_syntax]}"
+    run("getscu", "-v", "-S", "+B", prefer, "-od", folder, *options, *_call(server))

@@ -3,12 +3,14 @@
 //!
 //! One proposal, one reply, judged alone: the abstract syntax must be in the policy, and the
 //! transfer syntax is the policy's first that was also proposed (or the peer's first that the
-//! policy has, if the policy says so). Roles are granted per abstract syntax. Titles, limits and
-//! the number of associations are not judged here.
+//! policy has, if the policy says so). Explicit VR big endian, retired since 2006, is taken only
+//! when nothing else is common. Roles are granted per abstract syntax. Titles, limits and the
+//! number of associations are not judged here.
 
 use std::collections::HashMap;
 
 use crate::pdu::{AssociateRq, ContextResult, ProposedContext};
+use crate::transfer_syntax::TransferSyntax;
 use crate::uid::Uid;
 
 /// Whose order of transfer syntaxes decides.
@@ -96,7 +98,11 @@ impl AcceptPolicy {
             Preference::Ours => (accepted.transfer_syntaxes.as_slice(), proposed),
             Preference::Peers => (proposed, accepted.transfer_syntaxes.as_slice()),
         };
-        first.iter().find(|uid| second.contains(uid)).copied()
+        let mut common = first.iter().filter(|uid| second.contains(uid));
+        let best = common
+            .clone()
+            .find(|uid| **uid != TransferSyntax::EXPLICIT_BE_UID);
+        best.or_else(|| common.next()).copied()
     }
 }
 
@@ -198,6 +204,24 @@ mod tests {
                 (11, ContextResult::AbstractSyntaxNotSupported, A),
             ]
         );
+    }
+
+    #[test]
+    fn big_endian_is_taken_when_nothing_else_is_common() {
+        let mut policy = AcceptPolicy::new();
+        policy.preference = Preference::Peers;
+        let big = TransferSyntax::EXPLICIT_BE_UID;
+        let transfer_syntaxes = vec![B, big];
+        policy.support(
+            CLASS,
+            AcceptedSyntax {
+                transfer_syntaxes,
+                requestor_scp: false,
+            },
+        );
+        let replies = negotiate(&request(&[(CLASS, &[big, B]), (CLASS, &[big, C])]), &policy);
+        let chosen: Vec<_> = replies.iter().map(|r| r.transfer_syntax).collect();
+        assert_eq!(chosen, [B, big]);
     }
 
     #[test]

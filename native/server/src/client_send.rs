@@ -252,22 +252,18 @@ fn proposals(group: &[Candidate]) -> Vec<Proposal> {
     )
 }
 
-/// One context for each pair of SOP class and syntax, then one for each pair that lists all other
-/// forms we can make, for peers that take only those.
-pub fn proposals_for(kinds: impl Iterator<Item = Kind>) -> Vec<Proposal> {
-    let kinds: BTreeSet<Kind> = kinds.collect();
-    let proposal = |abstract_syntax, transfer_syntaxes| Proposal {
-        abstract_syntax,
-        transfer_syntaxes,
-        as_scp: false,
-    };
-    let exact = kinds
+/// One context for each pair of SOP class and syntax, with the syntax first and then the other
+/// forms we can make of it. (Not a context for each form: receivers such as gdcm's give up when one
+/// lacks implicit VR.)
+pub fn proposals_for(kinds: impl Iterator<Item = (Uid, Uid)>) -> Vec<Proposal> {
+    let kinds: BTreeSet<(Uid, Uid)> = kinds.collect();
+    kinds
         .iter()
-        .map(|&(class, syntax)| proposal(class, vec![syntax]));
-    let others = kinds.iter().filter_map(|&(class, syntax)| {
-        let mut forms = sendable_syntaxes(TransferSyntax::from_uid(&syntax));
-        forms.remove(0);
-        (!forms.is_empty()).then(|| proposal(class, forms))
-    });
-    exact.chain(others).take(CONTEXTS_MAX).collect()
+        .map(|&(class, syntax)| Proposal {
+            abstract_syntax: class,
+            transfer_syntaxes: sendable_syntaxes(TransferSyntax::from_uid(&syntax)),
+            as_scp: false,
+        })
+        .take(CONTEXTS_MAX)
+        .collect()
 }

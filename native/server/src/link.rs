@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use pyserver_proto::association::{Association, Event};
 use pyserver_proto::dimse::CommandSet;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, sockopt};
 
 use crate::error::LinkError;
 
@@ -18,6 +18,9 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// Patience with a peer that does not close after our last PDU.
 pub const HANG_UP: Duration = Duration::from_secs(1);
+
+/// Reads below this are acknowledged at once; a stream of image data never is so short.
+const SHORT_READ_BYTES: usize = 4096;
 
 /// Queued output is written once it reaches this size (LIMIT: bounds memory per association).
 pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
@@ -33,6 +36,8 @@ pub struct Link {
     pub peer_address: SocketAddr,
     /// Time spent waiting in `read` since it was last taken.
     pub waited: Duration,
+    /// The last read brought so little that the peer may be waiting for our acknowledgement.
+    short_read: bool,
 }
 
 /// What one read brought.
@@ -74,6 +79,7 @@ impl Link {
             id,
             peer_address,
             waited: Duration::ZERO,
+            short_read: true,
         })
     }
 
@@ -93,10 +99,16 @@ impl Link {
     /// the association like one that ended.
     pub fn receive(&mut self) -> io::Result<Received> {
         self.flush()?;
+        if self.short_read {
+            // A peer with Nagle's algorithm (dcmtk) holds the rest of its message until the short
+            // piece is acknowledged; the kernel would sit on that for 40 ms. Best effort.
+            let _refused = sockopt::set_tcp_quickack(&self.stream, true);
+        }
         let before = Instant::now();
         let read = self.stream.read(self.association.read_space());
         let now = Instant::now();
         self.waited += now - before;
+        self.short_read = matches!(read, Ok(n) if n < SHORT_READ_BYTES);
         self.took(read, now)
     }
 

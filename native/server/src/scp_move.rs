@@ -51,8 +51,12 @@ pub fn perform(
         originator: (AeTitle::new(&session.calling_ae).ok(), request.message_id),
         bytes: 0,
     };
+    let mut receiver = None;
     let cancelled = match connect(session, &destination, &located) {
-        Ok(requestor) => mover.send_all(session, requestor, context_id, &asked, located)?,
+        Ok(requestor) => {
+            receiver = requestor;
+            mover.send_all(session, &mut receiver, context_id, &asked, located)?
+        }
         Err(error) => {
             session.log(Level::Warning, format!("cannot move to {ae}: {error}"));
             for object in &located {
@@ -70,7 +74,15 @@ pub fn perform(
         began.elapsed().as_secs_f64()
     );
     session.log(Level::Info, text);
-    retrieve::conclude(session, context_id, &asked, &mover.books, cancelled)
+    let concluded = retrieve::conclude(session, context_id, &asked, &mover.books, cancelled);
+    // Only now: a receiver may be the requestor, and release no earlier than it has our answer.
+    if let Some(Err(error)) = receiver.map(Requestor::release) {
+        session.log(
+            Level::Warning,
+            format!("the receiver did not release: {error}"),
+        );
+    }
+    concluded
 }
 
 /// One association with every context the objects need; none when there are no objects.
@@ -104,16 +116,16 @@ struct Mover {
 }
 
 impl Mover {
-    /// Sends everything; whether the requestor cancelled.
+    /// Sends everything; whether the requestor cancelled. A receiver that was lost is taken away.
     fn send_all(
         &mut self,
         session: &mut Session,
-        requestor: Option<Requestor>,
+        receiver: &mut Option<Requestor>,
         context_id: u8,
         asked: &CommandRequest,
         located: Vec<Located>,
     ) -> Result<bool, LinkError> {
-        let Some(mut requestor) = requestor else {
+        let Some(requestor) = receiver.as_mut() else {
             return Ok(false);
         };
         let settings = &session.settings;
@@ -137,7 +149,7 @@ impl Mover {
                 self.books.fail(instance);
                 continue;
             }
-            match self.send_one(&mut requestor, identity, ready.object) {
+            match self.send_one(requestor, identity, ready.object) {
                 Ok(status) => {
                     if !matches!(status, Status::SUCCESS) {
                         let text = format!("{instance} was answered with {status}");
@@ -163,16 +175,9 @@ impl Mover {
                 .send(&mut session.link)?;
             }
         }
-        match broken {
-            Some(_) => requestor.link.abort(0, 0),
-            None => {
-                if let Err(error) = requestor.release() {
-                    session.log(
-                        Level::Warning,
-                        format!("the receiver did not release: {error}"),
-                    );
-                }
-            }
+        if broken.is_some() {
+            requestor.link.abort(0, 0);
+            *receiver = None;
         }
         Ok(cancelled)
     }

@@ -31,6 +31,9 @@ pub struct Caller {
     pub limits: Limits,
 }
 
+/// LIMIT: how long a peer may take to confirm a release.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// What one presentation context proposes.
 #[derive(Clone, Debug)]
 pub struct Proposal {
@@ -163,9 +166,10 @@ impl Requestor {
         Ok(self.response(message_id, 0)?.0.status.0)
     }
 
-    /// Ends the association in good order.
+    /// Ends the association in good order. Every answer is here by now, so a peer that does not
+    /// confirm is not waited for long (gdcm's receiver confirms when its own request has ended).
     pub fn release(mut self) -> Result<(), LinkError> {
-        self.link.release(self.dimse_timeout)
+        self.link.release(self.dimse_timeout.min(RELEASE_TIMEOUT))
     }
 }
 
