@@ -16,7 +16,7 @@ use crate::retrieve::{self, Identity};
 use crate::send_object::{SendError, Sender};
 use crate::session::Session;
 use crate::stats::Stats;
-use crate::sub_operations::Books;
+use crate::sub_operations::{Books, PENDING_EVERY_SOME};
 
 /// Answers one C-GET.
 pub fn perform(
@@ -34,7 +34,7 @@ pub fn perform(
         Ok(located) => located,
         Err(refused) => return retrieve::refuse(session, context_id, &request, &refused),
     };
-    let mut books = Books::new(located.len());
+    let mut books = Books::new(located.len(), PENDING_EVERY_SOME);
     let mut sender = Sender::default();
     let mut bytes = 0;
     let mut cancelled = retrieve::cancelled(&mut session.link, message_id)?;

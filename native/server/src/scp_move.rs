@@ -20,7 +20,7 @@ use crate::scu::{Caller, Requestor};
 use crate::send_object::{SendError, Sender};
 use crate::session::Session;
 use crate::stats::Stats;
-use crate::sub_operations::Books;
+use crate::sub_operations::{Books, PENDING_EVERY_ONE};
 
 /// Answers one C-MOVE.
 pub fn perform(
@@ -46,7 +46,7 @@ pub fn perform(
         Err(refused) => return retrieve::refuse(session, context_id, &asked, &refused),
     };
     let mut mover = Mover {
-        books: Books::new(located.len()),
+        books: Books::new(located.len(), PENDING_EVERY_ONE),
         sender: Sender::default(),
         originator: (AeTitle::new(&session.calling_ae).ok(), request.message_id),
         bytes: 0,

@@ -11,8 +11,12 @@ use pyserver_proto::uid::Uid;
 /// A pending response goes out at least this often while objects are sent.
 const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// And after this many objects, so that a progress bar moves.
-const PENDING_OBJECTS: u32 = 16;
+/// C-GET: and after this many objects, so that a progress bar moves.
+pub const PENDING_EVERY_SOME: u32 = 16;
+
+/// C-MOVE: after every object. gdcm's requestor, its own receiver, reads one such response for each
+/// object before it takes the next.
+pub const PENDING_EVERY_ONE: u32 = 1;
 
 /// Failed instances listed at most (LIMIT: some 1 MB of identifier).
 const FAILED_UIDS_MAX: usize = 16_384;
@@ -25,11 +29,12 @@ pub struct Books {
     warning: u32,
     failed_uids: Vec<Uid>,
     reported: (u32, Instant),
+    pending_every: u32,
 }
 
 impl Books {
-    /// Opens the books for this many objects.
-    pub fn new(total: usize) -> Self {
+    /// Opens the books for this many objects, with a pending response after so many each.
+    pub fn new(total: usize, pending_every: u32) -> Self {
         Self {
             total: u32::try_from(total).unwrap_or(u32::MAX),
             completed: 0,
@@ -37,6 +42,7 @@ impl Books {
             warning: 0,
             failed_uids: Vec::new(),
             reported: (0, Instant::now()),
+            pending_every,
         }
     }
 
@@ -71,7 +77,7 @@ impl Books {
     pub fn pending(&mut self, request: &CommandRequest) -> Option<CommandResponse> {
         let done = self.done();
         let (reported, at) = self.reported;
-        if done - reported < PENDING_OBJECTS && at.elapsed() < PENDING_INTERVAL {
+        if done - reported < self.pending_every && at.elapsed() < PENDING_INTERVAL {
             return None;
         }
         self.reported = (done, Instant::now());
