@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use heed::{Env, WithoutTls};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::ahead::Ahead;
 use crate::columns::Columns;
 use crate::extract::Extractor;
 use crate::index_error::IndexError;
@@ -56,6 +57,7 @@ pub struct Index {
     pub(crate) layout_number: u16,
     pub(crate) sop: SopMemory,
     pub(crate) sop_memory_max: usize,
+    ahead: Ahead,
     writer: Mutex<WriterState>,
     read_only: AtomicBool,
 }
@@ -87,6 +89,7 @@ impl Index {
             layout_number: 1,
             sop: SopMemory::default(),
             sop_memory_max: options.sop_memory_max.max(1),
+            ahead: Ahead::open(dir),
             writer: Mutex::new(WriterState::default()),
             read_only: AtomicBool::new(false),
         };
@@ -271,6 +274,8 @@ impl WriteTxn<'_> {
                 state.counters = Some(counters);
                 state.sop = sop;
                 state.keep = true;
+                let pages = index.env.info().last_page_number as u64 + 1;
+                index.ahead.keep(pages * lmdb::PAGE_BYTES);
                 if sop_flushed {
                     index.sop.forget();
                 }

@@ -32,6 +32,7 @@ mod settle;
 mod temp_file;
 mod walk_files;
 
+mod ahead;
 pub mod apply;
 #[cfg(test)]
 mod apply_tests;

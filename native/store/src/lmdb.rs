@@ -57,6 +57,8 @@ pub const MAP_BYTES: usize = 1 << 40;
 const MAP_MIN: usize = 1 << 32;
 /// The error number of a map that is not granted.
 const ENOMEM: i32 = 12;
+/// LMDB's page is the system's.
+pub const PAGE_BYTES: u64 = 4096;
 /// Reader slots: one per association, export worker and tool, with room to spare.
 pub const READERS_MAX: u32 = 4096;
 
