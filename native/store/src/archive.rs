@@ -277,7 +277,7 @@ impl Archive {
                 .map(|device| DeviceStats {
                     number: device.number(),
                     root: device.root().to_path_buf(),
-                    free_bytes: device.free_bytes(),
+                    free_bytes: device.free_bytes(shared.disk.as_ref()),
                     read_only: device.read_only(),
                 })
                 .collect(),
@@ -332,7 +332,7 @@ impl Shared {
         for device in &self.devices {
             if let Some(reason) = device.read_only() {
                 reasons.push(reason);
-            } else if device.room_bytes(threshold) > 0 {
+            } else if device.room_bytes(self.disk.as_ref(), threshold) > 0 {
                 return Ok(Arc::clone(device));
             }
         }

@@ -46,6 +46,8 @@ pub trait Disk: Send + Sync + 'static {
     fn create_folders(&self, path: &Path) -> io::Result<()>;
     /// Removes a folder if it is empty.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    /// Free bytes of the file system that an open folder is on.
+    fn free_bytes(&self, root: &File) -> io::Result<u64>;
     /// Passed before and after each commit of the index, so that a test can crash there.
     fn commit_point(&self) -> io::Result<()>;
 }
@@ -105,6 +107,11 @@ impl Disk for SystemDisk {
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir(path)
+    }
+
+    fn free_bytes(&self, root: &File) -> io::Result<u64> {
+        let facts = rustix::fs::fstatvfs(root)?;
+        Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
     }
 
     fn commit_point(&self) -> io::Result<()> {

@@ -5,7 +5,6 @@
 //! is ever kept there, so that start-up may empty it without looking at the archive.
 
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -141,16 +140,19 @@ impl Device {
     }
 
     /// Bytes that may still be written before the device counts as full: its free space less the threshold.
-    pub fn room_bytes(&self, threshold_bytes: u64) -> i64 {
+    pub fn room_bytes(&self, disk: &dyn Disk, threshold_bytes: u64) -> i64 {
         let mut checked = self.checked.lock();
         if checked.is_none_or(|at| at.elapsed() >= SPACE_CHECK_INTERVAL) {
-            let free = free_bytes(&self.handle).unwrap_or(0);
+            let free = self.free_bytes(disk);
             self.free_bytes
                 .store(i64::try_from(free).unwrap_or(i64::MAX), Ordering::Relaxed);
             *checked = Some(Instant::now());
         }
         drop(checked);
-        self.free_bytes.load(Ordering::Relaxed) - i64::try_from(threshold_bytes).unwrap_or(i64::MAX)
+        let threshold = i64::try_from(threshold_bytes).unwrap_or(i64::MAX);
+        self.free_bytes
+            .load(Ordering::Relaxed)
+            .saturating_sub(threshold)
     }
 
     /// Notes bytes that were, or are about to be, written.
@@ -160,14 +162,9 @@ impl Device {
     }
 
     /// Free bytes as the system tells.
-    pub fn free_bytes(&self) -> u64 {
-        free_bytes(&self.handle).unwrap_or(0)
+    pub fn free_bytes(&self, disk: &dyn Disk) -> u64 {
+        disk.free_bytes(&self.handle).unwrap_or(0)
     }
-}
-
-fn free_bytes(handle: &File) -> io::Result<u64> {
-    let facts = rustix::fs::fstatvfs(handle)?;
-    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
 #[cfg(test)]
@@ -181,11 +178,11 @@ mod tests {
         let device = Device::open(3, &folder.path().join("new"), &SystemDisk).unwrap();
         assert!(device.temp_folder().is_dir());
         assert_ne!(device.temp_name(), device.temp_name());
-        let before = device.room_bytes(0);
+        let before = device.room_bytes(&SystemDisk, 0);
         assert!(before > 0);
         device.take_room(1000);
-        assert!(device.room_bytes(0) <= before - 1000);
-        assert!(device.room_bytes(u64::MAX) < 0);
+        assert!(device.room_bytes(&SystemDisk, 0) <= before - 1000);
+        assert!(device.room_bytes(&SystemDisk, u64::MAX) < 0);
         assert_eq!(device.read_only(), None);
         device.set_read_only("sync failed");
         device.set_read_only("later");

@@ -446,3 +446,39 @@ fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
     store(&archive, &sample(3, "a", SMALL), Durability::Durable).unwrap();
     assert_eq!(archive.counts().unwrap().images, 3);
 }
+
+#[test]
+fn a_full_device_spills_to_the_next() {
+    let home = tempfile::tempdir().unwrap();
+    let mut settings = config(home.path());
+    settings.devices = ["one", "two"].map(|name| home.path().join(name)).to_vec();
+    settings.full_threshold_mb = 30;
+    let disk = Arc::new(FaultDisk::default());
+    let on = Arc::clone(&disk);
+    // Room for one object of 90 KB before the threshold, as long as the system is not asked again.
+    disk.set_free("one", (30 << 20) + 100_000);
+    disk.set_free("two", (30 << 20) + 100_000);
+    let (archive, _) = Archive::open_on(settings.clone(), on, &mut |_, _, _| {}).unwrap();
+    let devices: Vec<u16> = (1..=4)
+        .map(|number| store(&archive, &sample(number, "a", LARGE), Durability::Durable))
+        .take_while(Result::is_ok)
+        .map(|outcome| outcome.unwrap().device)
+        .collect();
+    assert_eq!(devices, [0, 0, 1, 1]);
+    let full = store(&archive, &sample(9, "a", SMALL), Durability::Durable).unwrap_err();
+    assert_eq!(full.status(), 0xA700);
+    // A re-store that lands on another device leaves no copy behind.
+    archive.close();
+    disk.set_free("one", 0);
+    disk.set_free("two", 1 << 30);
+    let (archive, _) = Archive::open_on(settings, disk, &mut |_, _, _| {}).unwrap();
+    let again = store(&archive, &sample(1, "bb", LARGE), Durability::Durable).unwrap();
+    assert_eq!(again.device, 1);
+    archive.wait_for_reaper();
+    let options = FsckOptions {
+        verify_hash: true,
+        repair: false,
+    };
+    let report = archive.fsck(options, &mut |_, _, _| {}).unwrap();
+    assert_eq!((report.rows, report.files, report.fault_count), (4, 4, 0));
+}

@@ -3,9 +3,10 @@
 //! It works on real files. Everything that is not synced yet is kept as a list of things to undo; a power cut
 //! undoes them, newest first, or keeps names and loses contents, as file systems do in either order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -57,6 +58,8 @@ struct State {
     /// Files with content that is not synced.
     dirty: HashSet<PathBuf>,
     log: Vec<String>,
+    /// Free bytes per device folder, where not plenty.
+    free: HashMap<String, u64>,
 }
 
 #[derive(Default)]
@@ -79,6 +82,11 @@ impl FaultDisk {
 
     pub fn log(&self) -> Vec<String> {
         self.state.lock().log.clone()
+    }
+
+    /// Says how much room a device's folder has.
+    pub fn set_free(&self, folder: &str, bytes: u64) {
+        self.state.lock().free.insert(folder.into(), bytes);
     }
 
     /// Stops everything now.
@@ -250,6 +258,18 @@ impl Disk for FaultDisk {
             return Err(io::Error::other("crashed"));
         }
         SystemDisk.remove_folder(path)
+    }
+
+    fn free_bytes(&self, root: &File) -> io::Result<u64> {
+        let free = self.state.lock().free.clone();
+        // The folder's name stands for the device.
+        let path = fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))?;
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(free.get(&name).copied().unwrap_or(1 << 40))
     }
 
     fn commit_point(&self) -> io::Result<()> {
