@@ -249,13 +249,17 @@ impl Index {
     ) -> Result<Option<ImageKey>, IndexError> {
         let hash = state.hash(sop_instance);
         let mut found = Vec::new();
-        let of_hash = (hash, 0)..=(hash, u64::MAX);
-        let take = |((_, image), series): (&(u64, u64), &u32)| ImageKey {
-            series: *series,
-            image: *image,
+        // Only the lower end is searched for; the upper one is looked at in passing.
+        let mut take = |entries: &Entries| {
+            let from = entries.range((hash, 0)..);
+            let equal = from.take_while(|((h, _), _)| *h == hash);
+            found.extend(equal.map(|((_, image), series)| ImageKey {
+                series: *series,
+                image: *image,
+            }));
         };
-        found.extend(self.sop.current.read().range(of_hash.clone()).map(take));
-        found.extend(self.sop.previous.read().range(of_hash).map(take));
+        take(&self.sop.current.read());
+        take(&self.sop.previous.read());
         for run in &state.runs {
             let key = chunk_key(run.id, run.chunk(hash));
             if let Some(chunk) = self.tables.sop_runs.get(txn, &key)? {
