@@ -6,29 +6,39 @@
 //! merely reserved: turning reserved blocks into written ones is again the journal's business.
 //!
 //! Nothing depends on it. LMDB looks at pages that its meta page counts and never at the length of the
-//! file; when the disk has no room, or the file does not open, commits are as slow as without.
+//! file; when the disk has no room, or the file does not open, commits are as slow as without, and what was
+//! written of a stretch is given back.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-/// Written at a time. A commit that follows syncs it along, so it must stay a few milliseconds' worth.
-const STRETCH: u64 = 4 << 20;
-/// Pages that a large transaction may add, so that the next stretch is there before it is needed.
-const MARGIN: u64 = 1 << 20;
-const PIECE: [u8; 1 << 16] = [0; 1 << 16];
+use parking_lot::Mutex;
+
+/// Written at a time: as much as there are pages, within these bounds. A commit that follows syncs it along,
+/// so it must stay a few milliseconds' worth.
+const STRETCH: (u64, u64) = (256 << 10, 4 << 20);
+static PIECE: [u8; 1 << 16] = [0; 1 << 16];
+/// Pause after a failure: a disk without room is not to be asked with each commit.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// The data file of the environment.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
     file: Option<File>,
+    not_before: Mutex<Option<Instant>>,
 }
 
 impl Ahead {
     /// Opens the data file in the folder of the environment.
     pub fn open(dir: &Path) -> Self {
         let file = OpenOptions::new().write(true).open(dir.join("data.mdb"));
-        Self { file: file.ok() }
+        Self {
+            file: file.ok(),
+            not_before: Mutex::default(),
+        }
     }
 
     /// Writes the next stretch when the pages in use come near the end of the file. Only between write
@@ -38,18 +48,31 @@ impl Ahead {
             return;
         };
         let length = file.metadata().map_or(u64::MAX, |state| state.len());
-        if used_bytes + MARGIN <= length {
+        let (least, most) = STRETCH;
+        let stretch = used_bytes.next_multiple_of(least).min(most);
+        // Pages that a large transaction may add, so that the next stretch is there before it is needed.
+        if used_bytes.saturating_add(stretch / 4) <= length {
             return;
         }
-        let mut at = length.max(used_bytes);
-        let end = at + STRETCH;
-        while at < end {
-            if file.write_all_at(&PIECE, at).is_err() {
-                return;
-            }
-            at += PIECE.len() as u64;
+        let mut not_before = self.not_before.lock();
+        if not_before.is_some_and(|time| Instant::now() < time) {
+            return;
+        }
+        if extend(file, length.max(used_bytes), stretch).is_err() {
+            // Should even this fail, zeros stay where nobody looks.
+            let _kept = file.set_len(length);
+            *not_before = Some(Instant::now() + PAUSE);
         }
     }
+}
+
+fn extend(file: &File, from: u64, stretch: u64) -> io::Result<()> {
+    let mut at = from;
+    while at < from + stretch {
+        file.write_all_at(&PIECE, at)?;
+        at += PIECE.len() as u64;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -60,16 +83,20 @@ mod tests {
     fn the_file_stays_ahead_of_its_pages_and_no_page_is_touched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data.mdb");
+        let length = || path.metadata().unwrap().len();
+        let (least, most) = STRETCH;
         std::fs::write(&path, vec![7; 10_000]).unwrap();
         let ahead = Ahead::open(dir.path());
         ahead.keep(10_000);
         let content = std::fs::read(&path).unwrap();
-        assert_eq!(content.len() as u64, 10_000 + STRETCH);
+        assert_eq!(content.len() as u64, 10_000 + least);
         assert!(content.iter().take(10_000).all(|&byte| byte == 7));
-        ahead.keep(10_000 + STRETCH - MARGIN);
-        assert_eq!(path.metadata().unwrap().len(), 10_000 + STRETCH);
-        ahead.keep(10_000 + STRETCH - MARGIN + 1);
-        assert_eq!(path.metadata().unwrap().len(), 10_000 + 2 * STRETCH);
+        ahead.keep(10_000 + least / 2);
+        assert_eq!(length(), 10_000 + least);
+        ahead.keep(10_000 + least);
+        assert_eq!(length(), 10_000 + 3 * least);
+        ahead.keep(20 << 20);
+        assert_eq!(length(), (20 << 20) + most);
     }
 
     #[test]

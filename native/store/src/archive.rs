@@ -21,7 +21,6 @@ use crate::config::ArchiveConfig;
 use crate::delete::{DeleteSummary, DeleteTarget};
 use crate::device::Device;
 use crate::error::StoreError;
-use crate::headroom::Headroom;
 use crate::in_flight::InFlight;
 use crate::incoming::{Incoming, ReceiveContext};
 use crate::index::{Index, IndexOptions, Progress};
@@ -163,7 +162,6 @@ impl Archive {
             disk: Arc::clone(&disk),
             in_flight: Arc::clone(&in_flight),
             relaxed: Arc::clone(&relaxed),
-            headroom: Headroom::new(&index_dir),
         })?);
         let settler = Settler::start(Arc::clone(&disk), devices.clone(), Arc::clone(&committer))?;
         let shared = Arc::new(Shared {

@@ -22,7 +22,6 @@ use parking_lot::Mutex;
 use crate::apply::{Outcome, StoreRefusal, Stored};
 use crate::blob::Disk;
 use crate::error::StoreError;
-use crate::headroom::Headroom;
 use crate::in_flight::InFlight;
 use crate::index::{Index, WriteTxn};
 use crate::index_error::IndexError;
@@ -121,7 +120,6 @@ pub(crate) struct Parts {
     pub disk: Arc<dyn Disk>,
     pub in_flight: Arc<InFlight>,
     pub relaxed: Arc<RelaxedJournal>,
-    pub headroom: Headroom,
 }
 
 impl Committer {
@@ -414,9 +412,6 @@ impl Worker {
         }
         for waiter in batch.waiters {
             waiter(outcome.as_ref().copied());
-        }
-        if let (Ok(()), Ok(end)) = (&outcome, self.parts.index.end_bytes()) {
-            self.parts.headroom.keep(end);
         }
     }
 

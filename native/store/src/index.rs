@@ -165,13 +165,6 @@ impl Index {
         error.into()
     }
 
-    /// Where the last page of the environment's file ends; what stands behind it is not the index's.
-    pub(crate) fn end_bytes(&self) -> Result<u64, IndexError> {
-        let txn = self.env.read_txn()?;
-        let page_bytes = u64::from(self.tables.meta.stat(&txn)?.page_size);
-        Ok((self.env.info().last_page_number as u64 + 1) * page_bytes)
-    }
-
     /// Bytes of the environment's file that are in use.
     pub fn used_bytes(&self) -> u64 {
         self.env.non_free_pages_size().unwrap_or(0)

@@ -49,7 +49,6 @@ pub mod find;
 mod find_tests;
 mod fold;
 pub mod headers;
-mod headroom;
 mod heads;
 pub mod index;
 pub mod index_error;
