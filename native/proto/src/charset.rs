@@ -60,9 +60,7 @@ impl CharacterSet {
     /// Reads a value of Specific Character Set.
     pub fn parse(value: &[u8]) -> Self {
         let name = trim(value);
-        let name = name
-            .get(..name.len().min(NAME_BYTES_MAX))
-            .unwrap_or_default();
+        let name = trim(name.get(..NAME_BYTES_MAX).unwrap_or(name));
         let entries: Vec<&[u8]> = name
             .split(|byte| *byte == b'\\')
             .map(<[u8]>::trim_ascii)

@@ -102,6 +102,9 @@ impl Rewriter {
         if head.vr == Vr::Sq || head.is_undefined() {
             return self.sequence(element, out, depth);
         }
+        if self.becomes_sequence(head, element.encoding) {
+            return self.un_sequence(element, out, depth);
+        }
         let vr = self.vr(head, element.encoding);
         write_head(out, head.tag, vr, head.length, self.to);
         let start = out.len();
@@ -123,6 +126,30 @@ impl Rewriter {
         } else {
             head.vr
         }
+    }
+
+    /// Whether a value that is no sequence would be read as one, because its VR gets lost and the
+    /// dictionary's is SQ.
+    fn becomes_sequence(self, head: &ElementHead, from: Encoding) -> bool {
+        from.explicit && !self.to.explicit && dict::vr(head.tag) == Vr::Sq
+    }
+
+    /// A known sequence that was sent as UN holds its items in implicit encoding (PS3.5 section 6.2.2,
+    /// note 2). Any other VR and any other content cannot be said without VRs.
+    fn un_sequence(
+        self,
+        element: &RawElement<'_>,
+        out: &mut Vec<u8>,
+        depth: usize,
+    ) -> Result<(), ElementError> {
+        let implicit = RawElement {
+            encoding: Encoding::IMPLICIT_LE,
+            ..*element
+        };
+        if element.head.vr == Vr::Un && self.sequence(&implicit, out, depth).is_ok() {
+            return Ok(());
+        }
+        Err(ElementError::NoSequence(element.head.tag))
     }
 
     /// UN of undefined length becomes SQ, which says the same with VRs.
@@ -368,7 +395,7 @@ impl Stream {
                 return Err(ConvertError::Encapsulated);
             }
             if self.walked == 0 && value_bytes > HELD_VALUE_MAX {
-                self.begin_long(rest, value_bytes, out);
+                self.begin_long(rest, value_bytes, out)?;
                 let value = rest.get(action.head_bytes..).unwrap_or_default();
                 let after = self.pass(value, out);
                 start = data.len() - after.len();
@@ -393,16 +420,26 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes the header of a long value and prepares to pass the value on.
-    fn begin_long(&mut self, head: &[u8], left: u64, out: &mut Vec<u8>) {
+    /// Writes the header of a long value and prepares to pass the value on. A long UN that is known to be
+    /// a sequence is believed to be one.
+    fn begin_long(
+        &mut self,
+        head: &[u8],
+        left: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ElementError> {
         let HeadRead::Head(head) = read_head(head, self.from) else {
-            return;
+            return Ok(());
         };
+        if head.vr != Vr::Un && self.rewriter.becomes_sequence(&head, self.from) {
+            return Err(ElementError::NoSequence(head.tag));
+        }
         let vr = self.rewriter.vr(&head, self.from);
         write_head(out, head.tag, vr, head.length, self.rewriter.to);
         let swapped = self.from.big_endian != self.rewriter.to.big_endian;
         let swap = PixelSwap::new(if swapped { vr.word_bytes() } else { 1 });
         self.value = Some(LongValue { left, swap });
+        Ok(())
     }
 }
 

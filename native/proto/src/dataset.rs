@@ -149,9 +149,8 @@ impl Dataset {
 
     /// A UID; `None` when absent or empty.
     pub fn uid(&self, tag: Tag) -> Option<Result<Uid, UidError>> {
-        self.bytes(tag)
-            .filter(|bytes| !bytes.is_empty())
-            .map(Uid::from_value)
+        let uid = Uid::from_value(self.bytes(tag)?);
+        Some(uid).filter(|uid| !matches!(uid, Ok(uid) if uid.is_empty()))
     }
 
     /// The first number of a US value.

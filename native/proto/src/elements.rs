@@ -28,6 +28,9 @@ pub enum ElementError {
     /// Undefined length on a VR that cannot have it.
     #[error("element {0} of VR {1} has undefined length")]
     UndefinedLength(Tag, Vr),
+    /// A value that implicit encoding, which has no VRs, would turn into a sequence that it is not.
+    #[error("element {0} without its VR would be read as a sequence")]
+    NoSequence(Tag),
     /// Nested deeper than is followed.
     #[error("sequences nested too deep")]
     TooDeep,
@@ -90,7 +93,8 @@ impl<'a> Elements<'a> {
                 encoding: self.encoding,
             });
         }
-        let fragments = matches!(head.vr, Vr::Ob | Vr::Ow) && head.tag.is_pixel_data();
+        // As in the scanner: pixel data of undefined length has fragments, whatever its VR.
+        let fragments = head.tag == Tag::PIXEL_DATA;
         let sequence = head.is_sequence() || !self.encoding.explicit;
         if !fragments && !sequence {
             return Err(ElementError::UndefinedLength(head.tag, head.vr));
@@ -205,7 +209,7 @@ impl SequenceWalk {
             (true, tag) => return Err(ElementError::Unexpected(tag)),
             (false, tag) if tag.is_delimiter() => return Err(ElementError::Unexpected(tag)),
             (false, _) if !head.is_undefined() => return skip(rest, head).map(Some),
-            (false, tag) if tag.is_pixel_data() => {
+            (false, Tag::PIXEL_DATA) => {
                 let body = rest.get(usize::from(head.bytes)..).unwrap_or_default();
                 let length = fragments_bytes(body, self.encoding)?;
                 return Ok(Some(usize::from(head.bytes) + length + 8));

@@ -376,6 +376,18 @@ mod tests {
         assert_eq!(layout.syntax, TransferSyntax::ExplicitLittleEndian);
     }
 
+    #[test]
+    fn a_transfer_syntax_of_padding_alone_names_none() {
+        for vr in [Vr::Ui, Vr::Ob] {
+            let mut file = vec![0; 128];
+            file.extend_from_slice(b"DICM");
+            put(&mut file, Tag::TRANSFER_SYNTAX_UID, vr, &[0, 0]);
+            file.extend(object(Encoding::IMPLICIT_LE));
+            let layout = probe(&file).unwrap().unwrap();
+            assert_eq!(layout.syntax, TransferSyntax::ImplicitLittleEndian);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_never_panic(

@@ -151,8 +151,8 @@ impl Header {
 
     /// A top-level UID; `None` when absent or empty.
     pub fn uid(&self, tag: Tag) -> Option<Result<Uid, UidError>> {
-        let value = self.get(tag).filter(|value| !value.is_empty())?;
-        Some(Uid::from_value(value))
+        let uid = Uid::from_value(self.get(tag)?);
+        Some(uid).filter(|uid| !matches!(uid, Ok(uid) if uid.is_empty()))
     }
 
     /// The first number of a top-level US or SS value.
@@ -291,7 +291,8 @@ fn search_items(element: RawElement<'_>, tag: Tag, depth: usize) -> Option<RawEl
 }
 
 fn sequence_items(element: Option<RawElement<'_>>) -> impl Iterator<Item = RawItem<'_>> {
-    let sequence = element.filter(|element| element.head.is_sequence());
+    let sequence =
+        element.filter(|element| element.head.is_sequence() && element.head.tag != Tag::PIXEL_DATA);
     sequence
         .into_iter()
         .flat_map(|element| Items::new(&element).map_while(Result::ok))

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataset::{Dataset, DatasetError, DatasetLimits};
 use crate::element::UNDEFINED_LENGTH;
 use crate::testdata::{head, object, object_with_pixels, put, sequence};
 use crate::transfer_syntax::Encoding;
@@ -290,6 +291,22 @@ fn malformed_data_sets_are_refused() {
     for syntax in SYNTAXES {
         let error = scan(&file, syntax, ScanLimits::default()).unwrap_err();
         assert_eq!((error.kind, error.status()), (Kind::FileInside, 0xC000));
+    }
+}
+
+#[test]
+fn fragments_in_an_item_are_so_whatever_their_vr() {
+    for vr in [b"OB", b"ZZ"] {
+        let mut content = Vec::new();
+        fragments(&mut content, &[b"", b"abcd"]);
+        content[4..6].copy_from_slice(vr);
+        let mut bytes = object(EXPLICIT);
+        sequence(&mut bytes, Tag::new(0x0088, 0x0200), &content, EXPLICIT);
+        let header = scan_explicit(&bytes).unwrap().header;
+        assert!(header.search(Tag::ITEM).is_none());
+        assert!(header.search(Tag::PIXEL_DATA).is_some());
+        let decoded = Dataset::decode(&bytes, SYNTAXES[1], &DatasetLimits::default());
+        assert_eq!(decoded, Err(DatasetError::Encapsulated(Tag::PIXEL_DATA)));
     }
 }
 
