@@ -435,6 +435,11 @@ fn normalise(raw: &[u8], inputs: &NameInputs<'_>) -> String {
     if last.len() > most {
         last.drain(..last.len() - most);
     }
+    for part in &mut components {
+        part.truncate(COMPONENT_BYTES_MAX);
+    }
+    components.push(last);
+    // Also where there is no folder: a file of that name would stand in the folder's place.
     if let Some(first) = components.first_mut() {
         if RESERVED_FOLDERS
             .iter()
@@ -443,10 +448,6 @@ fn normalise(raw: &[u8], inputs: &NameInputs<'_>) -> String {
             first.push(b'_');
         }
     }
-    for part in &mut components {
-        part.truncate(COMPONENT_BYTES_MAX);
-    }
-    components.push(last);
     name_of_disk(&components.join(&b'/'))
 }
 
@@ -627,6 +628,7 @@ mod tests {
     fn reserved_folders_long_names_and_the_extension() {
         let incoming = [(Tag::PATIENT_ID, Some(b"Incoming".as_slice()))];
         assert_eq!(named("%id/%sopuid.dcm", &incoming), "Incoming_/1.2.3.dcm");
+        assert_eq!(named("%id", &incoming), "Incoming_");
         assert_eq!(named("%id\\../%sopuid", &[]), "PAT001/__/1.2.3");
         let short = NameInputs {
             length_max: 12,
