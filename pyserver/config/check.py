@@ -98,9 +98,12 @@ def _check_lines(ini: IniFile, findings: Findings) -> None:
             _check_item(line, MAIN_SECTION, ini, findings)
         elif line.section == "lua":
             _check_item(line, "lua", ini, findings)
-    for section in {line.section for line in ini.lines} - SECTIONS - {ini.main_section, ""}:
-        first = ini.section(section)[0]
-        findings.note(f"section [{section}] is not known and not read", ini.path, first.line)
+    known = {*SECTIONS, ini.main_section, ""}
+    for line in ini.lines:
+        if line.section not in known:
+            known.add(line.section)
+            text = f"section [{line.section}] is not known and not read"
+            findings.note(text, ini.path, line.line)
     for line in ini.section(""):
         findings.warning(
             f"{line.name} stands before any section and is not read",
@@ -179,6 +182,13 @@ def _check_access(settings: Settings, findings: Findings) -> None:
 
 
 def _check_folder(folder: Path, item: str, home: Path, findings: Findings) -> None:
+    try:
+        _look_at_folder(folder, item, home, findings)
+    except OSError as error:
+        findings.error(f"{item}: folder {folder} cannot be looked at: {error.strerror}")
+
+
+def _look_at_folder(folder: Path, item: str, home: Path, findings: Findings) -> None:
     if folder.is_dir():
         if not os.access(folder, os.W_OK | os.X_OK):
             findings.error(f"{item}: folder {folder} cannot be written")

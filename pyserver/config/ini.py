@@ -3,7 +3,8 @@
 Decides what text an item has, never what it means. Names and sections ignore case; the first
 line of a name wins; a `#` behind a value belongs to the value (converter lines need that). A
 line whose last word is a single backslash goes on in the next line; a backslash that touches the
-value does not (`C:\\data\\`). The main section is the one that its item MicroPACS names.
+value does not (`C:\\data\\`). No value holds a NUL, which no path could hold. The main section is
+the one that its item MicroPACS names.
 """
 
 import re
@@ -32,7 +33,7 @@ class IniLine:
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """A line that is neither section, item, comment nor blank."""
+    """A line that is neither section, item, comment nor blank, or that holds a NUL."""
 
     line: int
     text: str
@@ -100,7 +101,7 @@ def parse_ini(text: str, path: Path) -> IniFile:
             continue
         name, equals, value = raw.partition("=")
         name = name.strip()
-        if not equals or not name or any(c.isspace() for c in name):
+        if not equals or not name or any(c.isspace() for c in name) or "\0" in raw:
             oddities.append(Oddity(number, raw.strip()))
             continue
         lines.append(IniLine(section, name, value.strip(), number))

@@ -15,6 +15,7 @@ from pyserver.errors import ConfigError
 
 AE_LENGTH_MAX = 16
 PORT_MAX = 65535
+PORT_DIGITS_MAX = 9  # leading zeros do no harm
 
 _COMMENT = re.compile(r"/\*.*?(\*/|\Z)", re.DOTALL)
 
@@ -77,9 +78,9 @@ class PeerMap:
             rest = _star_rest(peer.ae, ae)
             if rest is None:
                 continue
-            port = _fill_star(peer.port, rest)
-            if port.isascii() and port.isdigit() and 0 < int(port) <= PORT_MAX:
-                return Address(ae, _fill_star(peer.host, rest), int(port))
+            port = port_number(_fill_star(peer.port, rest))
+            if port is not None:
+                return Address(ae, _fill_star(peer.host, rest), port)
         return None
 
     def unreachable(self) -> list[tuple[Peer, Peer]]:
@@ -114,14 +115,23 @@ def parse_peers(text: str, path: Path) -> PeerMap:
 
 def parse_address(text: str) -> tuple[str, int] | None:
     """`host:port` or `[v6]:port` as a pair, or None when `text` has another form."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or not 0 < int(port) <= PORT_MAX:
+    host, colon, digits = text.rpartition(":")
+    port = port_number(digits)
+    if not colon or port is None:
         return None
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         return None
-    return (host, int(port)) if host else None
+    return (host, port) if host else None
+
+
+def port_number(text: str) -> int | None:
+    """A port in decimal digits, or None when `text` is none."""
+    # Python refuses to read numbers of thousands of digits.
+    if not (text.isascii() and text.isdigit()) or len(text) > PORT_DIGITS_MAX:
+        return None
+    return int(text) if 0 < int(text) <= PORT_MAX else None
 
 
 def _parse_line(words: list[str], number: int, path: Path) -> Peer:
@@ -145,8 +155,7 @@ def _parse_line(words: list[str], number: int, path: Path) -> Peer:
         raise ConfigError(
             "a * in host or port needs an AE title that ends in *", file=path, line=number
         )
-    digits = port.removesuffix("*")
-    if not (digits.isascii() and digits.isdigit() and 0 < int(digits) <= PORT_MAX) and port != "*":
+    if port != "*" and port_number(port.removesuffix("*")) is None:
         raise ConfigError(f"{port!r} is not a port (1 to {PORT_MAX})", file=path, line=number)
     compression = words[3] if len(words) > 3 else "un"
     return Peer(ae, host, port, compression, tuple(words[4:]), number)

@@ -21,6 +21,7 @@ from pyserver.errors import ConfigError
 INI_NAME = "dicom.ini"
 READ_AHEAD_DEFAULT = 5
 FILE_NAME_SYNTAX_MAX = 12
+NUMBER_DIGITS_MAX = 9  # Python refuses to read numbers of thousands of digits
 LOOPBACK = "127.0.0.1"
 ALL_INTERFACES = "0.0.0.0"
 
@@ -230,7 +231,7 @@ class _Reader:
         if text.casefold().startswith("lua:"):
             self.wrong("FileNameSyntax", "names made by Lua are not built into this version yet")
         elif text.isascii() and text.isdigit():
-            if int(text) > FILE_NAME_SYNTAX_MAX:
+            if len(text) > NUMBER_DIGITS_MAX or int(text) > FILE_NAME_SYNTAX_MAX:
                 self.findings.warning(
                     f"FileNameSyntax {text} is unknown and acts like 0, as in Conquest",
                     self.ini.path,

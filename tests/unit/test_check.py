@@ -124,6 +124,17 @@ def test_folders_that_cannot_be_written(home: Path) -> None:
     assert ["cannot be written" in str(item) for item in check(home)] == [True]
 
 
+def test_a_folder_whose_name_is_impossible(home: Path) -> None:
+    findings = check(home, f"LogDir = {300 * 'x'}")
+    assert any("cannot be looked at" in finding.text for finding in findings)
+
+
+def test_a_main_section_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "dicom.ini").write_text("[sscscp]\nMicroPACS = elsewhere\nA = 1\n")
+    _, findings = check_config(tmp_path)
+    assert any("[sscscp] is not known" in finding.text for finding in findings.items)
+
+
 def test_findings_as_json(home: Path) -> None:
     (found,) = check(home, "ExportConvertor0 = x")
     assert found.as_json() == {

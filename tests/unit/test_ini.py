@@ -88,6 +88,12 @@ def test_odd_lines_are_listed() -> None:
     assert ini.value("A") == "1"
 
 
+def test_no_value_holds_a_nul() -> None:
+    ini = parse("[sscscp]\nACRNemaMap = a\0b\nA = 1\n")
+    assert ini.value("ACRNemaMap") is None
+    assert [oddity.line for oddity in ini.oddities] == [2]
+
+
 @given(st.text(max_size=400))
 def test_any_text_is_parsed(text: str) -> None:
     ini = parse(text)

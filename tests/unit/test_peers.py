@@ -85,6 +85,7 @@ def test_the_first_line_that_fits_wins() -> None:
         ("A h 65536", "not a port"),
         ("A h x", "not a port"),
         ("A h ²", "not a port"),
+        ("A h " + 5000 * "1", "not a port"),
         ("A*B h 1", "only be at the end"),
         ("A * 1", "needs an AE title"),
         ("A h *", "needs an AE title"),

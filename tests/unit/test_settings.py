@@ -156,6 +156,10 @@ def test_bad_values_are_refused_with_their_place(home: Path, line: str, says: st
         assert caught.value.file == home / "dicom.ini"
 
 
+def test_a_number_of_thousands_of_digits(home: Path) -> None:
+    assert load(home, "FileNameSyntax = " + 5000 * "1").native.file_name_syntax
+
+
 def test_all_mistakes_are_found_at_once(home: Path) -> None:
     change(home, "TCPPort = x", "Durability = y", "FixKodak = z")
     settings, findings = read_settings(home)
