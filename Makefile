@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_DIR ?= dicomserver
+FUZZ_SECONDS ?= 600
 PYTEST_ARGS ?= -q
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Cargo and maturin must agree on the interpreter, or PyO3 is compiled anew each time.
@@ -14,7 +15,7 @@ SOURCES := pyproject.toml constraints.txt Cargo.toml Cargo.lock $(wildcard nativ
 
 .PHONY: help
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: serve
 serve: install  ## Set up and start the server in ./dicomserver (HOME_DIR=... for another folder)
@@ -55,6 +56,7 @@ lint: install  ## Check form and types of Python and Rust, and the stub of the n
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cargo fmt --all --check
+	rustfmt --check --edition 2024 fuzz/src/main.rs
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(BIN)/python -m mypy.stubtest pyserver._native
 
@@ -74,11 +76,17 @@ bench: peers  ## Measure this server beside others; see python -m bench --help (
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 .PHONY: fuzz
-fuzz: install  ## Throw random input at every parser for a while (FUZZ_CASES=...)
-	PROPTEST_CASES=$${FUZZ_CASES:-20000} cargo test --quiet --release
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -q --timeout 3600 tests/unit
+fuzz: install  ## Fuzz every parser, one after the other (FUZZ_SECONDS=600 for each)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt atheris
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh
+	FUZZ_SECONDS=$(FUZZ_SECONDS) PYTHON=$(BIN)/python fuzz/python/run.sh
+
+.PHONY: properties
+properties: install  ## Run the property tests with many cases (CASES=20000)
+	PROPTEST_CASES=$${CASES:-20000} cargo test --quiet --release
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest -q --timeout 3600 tests/unit
 
 .PHONY: clean
 clean:  ## Remove what was built, but no data
-	rm -rf $(VENV) target build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) target fuzz/target build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find pyserver -name '*.so' -delete

@@ -1,0 +1,1 @@
+"""Fuzzing: see README.md. The Python half is `fuzz.python`."""

@@ -1,0 +1,1 @@
+"""Fuzzing of what Python parses: the configuration files."""
