@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -26,15 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run what takes minutes")
 
 
-SUITES = ("golden", "integration", "hostile", "crash")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not os.environ.get("PYSERVER_SUITES"):
-        absent = pytest.mark.skip(reason="set PYSERVER_SUITES=1 to run the suites of the server")
-        for item in items:
-            if item.path.parent.name in SUITES:
-                item.add_marker(absent)
     if config.getoption("--slow"):
         return
     skip = pytest.mark.skip(reason="takes minutes; run with --slow")
