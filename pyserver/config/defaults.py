@@ -63,10 +63,13 @@ def new_uid_prefix(now: datetime.datetime | None = None) -> str:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that a crash leaves it whole or absent."""
+    """Write a file so that a crash or a power cut leaves it whole or absent."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

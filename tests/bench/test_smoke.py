@@ -13,6 +13,7 @@ from bench.peers import Dcmqrscp, Peer, Storescp, installed
 from bench.rounds import Target, Work, interleave
 
 
+@pytest.mark.timeout(400)
 def test_every_bench_runs_on_ours() -> None:
     assert main(["all", "--smoke", "--peers", "ours-durable,ours-relaxed"]) == 0
 

@@ -1,5 +1,7 @@
 //! What C-MOVE and C-GET share: finding the objects, choosing contexts, answering the requestor.
 
+use std::time::Instant;
+
 use pyserver_proto::association::{AcceptedContext, Event};
 use pyserver_proto::dataset::{Dataset, DatasetLimits};
 use pyserver_proto::dimse::{CommandRequest, CommandResponse};
@@ -138,6 +140,8 @@ pub fn conclude(
 ///
 /// Errors: the requestor went away or broke the protocol.
 pub fn cancelled(link: &mut Link, message_id: u16) -> Result<bool, LinkError> {
+    // The requestor waits for us: its silence is none.
+    link.association.activity(Instant::now());
     link.receive_ready()?;
     let mut cancelled = false;
     loop {
@@ -157,10 +161,7 @@ pub fn cancelled(link: &mut Link, message_id: u16) -> Result<bool, LinkError> {
 /// The transfer syntaxes an object can be sent in without a codec, best first.
 pub fn sendable_syntaxes(stored: TransferSyntax) -> Vec<Uid> {
     let mut syntaxes = vec![stored.uid()];
-    if !matches!(
-        stored,
-        TransferSyntax::Encapsulated(_) | TransferSyntax::Deflated
-    ) {
+    if !matches!(stored, TransferSyntax::Encapsulated(_)) {
         let others = UNCOMPRESSED.iter().map(|text| Uid::from_static(text));
         syntaxes.extend(others.filter(|uid| *uid != stored.uid()));
     }
