@@ -71,6 +71,7 @@ def runs(
         run.process.wait()
 
 
+@pytest.mark.xdist_group("hostile")
 @pytest.mark.timeout(SECONDS)
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: GROUPS[group].replace(" ", "-"))
 def test_group(

@@ -16,10 +16,11 @@ from tests.conftest import MakeServer
 from tests.integration.conftest import assert_same, get_all, store_all, studies
 from tests.integration.corpus import CorpusFile
 from tests.support import dimse
-from tests.support.dataset import is_native
 from tests.support.peers import files_by_instance, missing, run
 from tests.support.relay import Relay
 from tests.support.server import Server, free_port
+
+UNCOMPRESSED = (dimse.IMPLICIT_LE, dimse.EXPLICIT_LE, dimse.EXPLICIT_BE)
 
 pytestmark = [
     pytest.mark.peers,
@@ -55,9 +56,10 @@ def test_find(server: Server, regular_files: list[CorpusFile]) -> None:
 
 
 def test_move(make_server: MakeServer, regular_files: list[CorpusFile], tmp_path: Path) -> None:
-    files = [file for file in regular_files if is_native(file.transfer_syntax)]
+    # gdcm's receiver takes neither compressed nor deflated objects.
+    files = [file for file in regular_files if file.transfer_syntax in UNCOMPRESSED]
     if not files:
-        pytest.skip("gdcm's receiver takes uncompressed objects only")
+        pytest.skip("nothing in this round that gdcm receives")
     port = free_port()
     server = make_server(ini=["UnknownPeers = all"], peers=[f"GDCM 127.0.0.1 {port} un"])
     store_all(server, files)
