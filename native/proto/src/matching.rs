@@ -70,6 +70,8 @@ pub struct Pattern {
     folded: Box<[char]>,
     /// The characters before the first wildcard, for searching an ordered index.
     literal_bytes: usize,
+    /// Characters that a value must have at least.
+    least: usize,
 }
 
 /// What the column says about comparing.
@@ -284,11 +286,13 @@ impl Pattern {
         }
         let folded = clean.chars().map(fold_char).collect();
         let literal_bytes = clean.find(['*', '?']).unwrap_or(clean.len());
+        let least = clean.chars().filter(|c| *c != '*').count();
         Self {
             text: clean.into(),
             ignore_case,
             folded,
             literal_bytes,
+            least,
         }
     }
 
@@ -311,6 +315,10 @@ impl Pattern {
     }
 
     fn fits(&self, stored: &str, ignore_case: bool) -> bool {
+        // Keys may be far longer than any value; looking at all of one for each row would cost too much.
+        if stored.len() < self.least {
+            return false;
+        }
         if self.text.is_ascii() && stored.is_ascii() {
             let (pattern, stored) = (self.text.as_bytes(), stored.as_bytes());
             return if ignore_case {

@@ -20,6 +20,10 @@ pub use crate::range::{DateRange, DateTimePair, DateTimeRange, TimeRange};
 const COMMENT_BYTES_MAX: usize = 64;
 /// Longest UID list and key list that is taken.
 const KEYS_MAX: usize = 100_000;
+/// Most values of a key that is no UID; each is compared with each row.
+const VALUES_MAX: usize = 1000;
+/// Longest value of a key that is no UID list. No stored value is nearly as long, so nothing matches more.
+const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// The information models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -187,6 +191,14 @@ impl QueryError {
             offending: Some(offending),
         }
     }
+
+    fn too_many(what: &str, offending: Option<Tag>) -> Self {
+        Self {
+            status: 0xC001,
+            text: format!("too many {what}"),
+            offending,
+        }
+    }
 }
 
 impl From<DatasetError> for QueryError {
@@ -212,11 +224,7 @@ impl Query {
     ) -> Result<Self, QueryError> {
         let level = parse_level(model, identifier)?;
         if identifier.len() > KEYS_MAX {
-            return Err(QueryError {
-                status: 0xC001,
-                text: "too many keys".into(),
-                offending: None,
-            });
+            return Err(QueryError::too_many("keys", None));
         }
         let charset = identifier.bytes(Tag::SPECIFIC_CHARACTER_SET);
         let mut query = Self {
@@ -232,7 +240,7 @@ impl Query {
             warnings: Vec::new(),
         };
         for element in identifier {
-            query.take(element);
+            query.take(element)?;
         }
         if options.combined_datetime {
             query.date_times = DateTimePair::combine(&mut query.keys);
@@ -246,7 +254,7 @@ impl Query {
         self.keys.get(at).filter(|key| key.tag == tag)
     }
 
-    fn take(&mut self, element: &Element) {
+    fn take(&mut self, element: &Element) -> Result<(), QueryError> {
         match element.tag {
             Tag::QUERY_RETRIEVE_LEVEL | Tag::SPECIFIC_CHARACTER_SET => {}
             Tag::CONQUEST_SORT_KEY => {
@@ -256,7 +264,7 @@ impl Query {
             Tag::CONQUEST_LIMIT_KEY => self.limit = self.number(element),
             Tag::CONQUEST_OFFSET_KEY => self.offset = self.number(element).unwrap_or(0),
             _ => {
-                let key = Key::parse(element, &self.charset);
+                let key = Key::parse(element, &self.charset)?;
                 if key.matcher == Matcher::Nothing {
                     self.warnings
                         .push(format!("key {} can match nothing", key.tag));
@@ -264,6 +272,7 @@ impl Query {
                 self.keys.push(key);
             }
         }
+        Ok(())
     }
 
     fn number(&mut self, element: &Element) -> Option<u64> {
@@ -278,7 +287,7 @@ impl Query {
 }
 
 impl Key {
-    fn parse(element: &Element, charset: &CharacterSet) -> Self {
+    fn parse(element: &Element, charset: &CharacterSet) -> Result<Self, QueryError> {
         let tag = element.tag;
         let vr = match dict::vr(tag) {
             Vr::Un => element.vr,
@@ -288,14 +297,26 @@ impl Key {
             Value::Items(items) => {
                 // PS3.4 section C.2.2.2.6: one item holds the keys; further ones say nothing.
                 let keys = items.iter().take(1).flat_map(Dataset::iter);
-                Matcher::Sequence(keys.map(|element| Self::parse(element, charset)).collect())
+                let keys = keys.map(|element| Self::parse(element, charset));
+                Matcher::Sequence(keys.collect::<Result<_, _>>()?)
             }
-            Value::Bytes(bytes) => match value_text(element.vr, bytes, false) {
-                None => Matcher::Universal,
-                Some(text) => Matcher::parse(vr, &charset.decode(&text, vr)),
-            },
+            Value::Bytes(bytes) => {
+                let uids = vr == Vr::Ui && element.vr.is_text();
+                if !uids && bytes.len() > VALUE_BYTES_MAX {
+                    Matcher::Nothing
+                } else if let Some(text) = value_text(element.vr, bytes, false) {
+                    let text = charset.decode(&text, vr);
+                    let most = if uids { KEYS_MAX } else { VALUES_MAX };
+                    if vr.is_multi_valued() && text.split('\\').count() > most {
+                        return Err(QueryError::too_many("values", Some(tag)));
+                    }
+                    Matcher::parse(vr, &text)
+                } else {
+                    Matcher::Universal
+                }
+            }
         };
-        Self { tag, vr, matcher }
+        Ok(Self { tag, vr, matcher })
     }
 }
 

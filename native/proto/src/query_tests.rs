@@ -45,6 +45,42 @@ fn levels_belong_to_models() {
 }
 
 #[test]
+fn what_would_cost_too_much_is_bounded() {
+    let model = InformationModel::StudyRoot;
+    let with = |tag, vr, value: &[u8]| {
+        let mut dataset = identifier("STUDY");
+        dataset.put_bytes(tag, vr, value);
+        parse(model, &dataset)
+    };
+    let refused = |tag| {
+        Err(QueryError {
+            status: 0xC001,
+            text: "too many values".into(),
+            offending: Some(tag),
+        })
+    };
+    let uids = |n: usize| "1\\".repeat(n - 1).into_bytes();
+    let uid = Tag::STUDY_INSTANCE_UID;
+    assert!(with(uid, Vr::Ui, &uids(KEYS_MAX)).is_ok());
+    assert_eq!(with(uid, Vr::Ui, &uids(KEYS_MAX + 1)), refused(uid));
+    let ids = |n: usize| "a\\".repeat(n - 1).into_bytes();
+    assert!(with(Tag::PATIENT_ID, Vr::Lo, &ids(VALUES_MAX)).is_ok());
+    let many = with(Tag::PATIENT_ID, Vr::Lo, &ids(VALUES_MAX + 1));
+    assert_eq!(many, refused(Tag::PATIENT_ID));
+    let nothing = |tag, vr, value: &[u8]| {
+        let query = with(tag, vr, value).unwrap();
+        assert_eq!(query.warnings.len(), 1);
+        query.key(tag).unwrap().matcher == Matcher::Nothing
+    };
+    let long = vec![b'*'; VALUE_BYTES_MAX + 1];
+    assert!(nothing(Tag::PATIENT_NAME, Vr::Pn, &long));
+    // Numbers of 300 digits each, and not to be made text before they are counted.
+    let largest = f64::MAX.to_le_bytes().repeat(VALUE_BYTES_MAX);
+    assert!(nothing(Tag(0x0009_1001), Vr::Fd, &largest));
+    assert!(nothing(uid, Vr::Fd, &largest));
+}
+
+#[test]
 fn sop_classes_name_models() {
     assert_eq!(
         InformationModel::from_sop_class("1.2.840.10008.5.1.4.1.2.2.3"),
