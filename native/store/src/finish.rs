@@ -36,6 +36,10 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     let scanner = incoming.scanner.take().ok_or(StoreError::Closed)?;
     let scanned = scanner.finish().map_err(not_understood)?;
     check_identity(&incoming, &scanned.header)?;
+    let checked = Instant::now();
+    // The disk takes the last bytes while the rest is prepared.
+    incoming.complete_file()?;
+    let written = Instant::now();
     let mut warnings: Vec<String> = scanned.warnings.iter().map(ToString::to_string).collect();
     let dataset_bytes = scanned.dataset_bytes;
     let (header, pixel) = edited(&mut incoming, scanned)?;
@@ -45,10 +49,9 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     let rows = rows(&incoming, &header)?;
     warnings.extend(rows.warnings.iter().map(|w| format!("{w:?}")));
     let prepared = Instant::now();
-    incoming.times.scan += prepared - started;
-    incoming.complete_file()?;
+    incoming.times.scan += (checked - started) + (prepared - written);
     let hash = incoming.hash();
-    incoming.times.write += prepared.elapsed();
+    incoming.times.write += (written - checked) + prepared.elapsed();
     let job = job(&mut incoming, &header, pixel.as_ref(), rows, name, hash);
     let file_bytes = job.file_bytes;
     let mut store = Store { incoming };

@@ -235,9 +235,9 @@ impl Incoming {
         let gathered = std::mem::take(&mut self.gathered);
         let (start, dataset) = gathered.split_at(self.dataset_offset.min(gathered.len()));
         if self.converter.is_none() {
-            self.hasher.update(dataset);
             temp.append(&gathered)?;
             self.temp = Some(temp);
+            self.hasher.update(dataset);
         } else {
             temp.append(start)?;
             self.temp = Some(temp);
@@ -278,8 +278,9 @@ impl Incoming {
                 &self.converted
             }
         };
-        self.hasher.update(bytes);
+        // Hashed after it is written: the disk may be at work on it by then.
         temp.append(bytes)?;
+        self.hasher.update(bytes);
         let written = temp.written();
         self.check_size(written)
     }
@@ -332,7 +333,7 @@ impl Incoming {
         if let Some(converter) = self.converter.take() {
             converter.finish().map_err(not_convertible)?;
         }
-        temp.flush()
+        temp.complete()
     }
 }
 

@@ -68,8 +68,14 @@ impl TempFile {
         Ok(())
     }
 
-    /// Hands everything to the system.
-    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
+    /// Hands everything to the system, and has it start on what is left.
+    pub(crate) fn complete(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        self.start_write_back(1);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
         if self.gathered.is_empty() {
             return Ok(());
         }
@@ -78,6 +84,19 @@ impl TempFile {
         self.gathered = gathered;
         self.gathered.clear();
         result
+    }
+
+    /// Starts write-out when at least so many bytes have not been started.
+    fn start_write_back(&mut self, bytes_min: u64) {
+        let Some(blob) = self.blob.as_ref().filter(|_| self.write_back) else {
+            return;
+        };
+        let unstarted = self.written - self.write_back_from;
+        if unstarted >= bytes_min {
+            self.disk
+                .start_write_back(blob, self.write_back_from, unstarted);
+            self.write_back_from = self.written;
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
@@ -89,12 +108,7 @@ impl TempFile {
             .map_err(|e| StoreError::io("write", &blob.path, e))?;
         self.written += bytes.len() as u64;
         self.device.take_room(bytes.len() as u64);
-        let unstarted = self.written - self.write_back_from;
-        if self.write_back && unstarted >= WRITE_BACK_BYTES {
-            self.disk
-                .start_write_back(blob, self.write_back_from, unstarted);
-            self.write_back_from = self.written;
-        }
+        self.start_write_back(WRITE_BACK_BYTES);
         Ok(())
     }
 
@@ -156,7 +170,7 @@ mod tests {
             expected.extend_from_slice(&piece);
             file.append(&piece).unwrap();
         }
-        file.flush().unwrap();
+        file.complete().unwrap();
         file.sync().unwrap();
         assert_eq!(file.written(), expected.len() as u64);
         let path = device.temp_path(&file.name);
