@@ -178,6 +178,8 @@ impl Archive {
             config: RwLock::new(Arc::new(config)),
         });
         let reaper = Reaper::start(&shared)?;
+        let waker = reaper.waker(Arc::clone(&shared.index));
+        shared.settler.after_round(waker);
         let archive = Self {
             shared,
             reaper,

@@ -20,6 +20,7 @@ use crate::archive::Shared;
 use crate::blob::Disk;
 use crate::device::Device;
 use crate::error::StoreError;
+use crate::index::Index;
 
 /// Rows freed in one transaction.
 const ROWS_PER_PORTION: usize = 256;
@@ -71,6 +72,19 @@ impl Reaper {
     pub(crate) fn wake(&self) {
         self.signal.state.lock().wanted = true;
         self.signal.changed.notify_all();
+    }
+
+    /// What wakes the reaper when the index has files of replaced or deleted objects to free.
+    pub(crate) fn waker(&self, index: Arc<Index>) -> Box<dyn Fn() + Send + Sync> {
+        let signal = Arc::clone(&self.signal);
+        Box::new(move || {
+            let orphans = index.read().and_then(|txn| txn.orphans(1));
+            // An index that cannot be read will be asked again after the next round.
+            if orphans.is_ok_and(|orphans| !orphans.is_empty()) {
+                signal.state.lock().wanted = true;
+                signal.changed.notify_all();
+            }
+        })
     }
 
     /// Waits until there is nothing to free.

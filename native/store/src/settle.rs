@@ -6,8 +6,8 @@
 //! read-only and its records stay, so that the next start checks every file against them.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ struct State {
     rounds: AtomicU64,
     /// Files settled.
     files: AtomicU64,
+    /// Called after each round that settled something.
+    after_round: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// The way to the settling thread.
@@ -72,6 +74,7 @@ impl Settler {
             changed: Condvar::new(),
             rounds: AtomicU64::new(0),
             files: AtomicU64::new(0),
+            after_round: OnceLock::new(),
         });
         let worker = Worker {
             state: Arc::clone(&state),
@@ -107,6 +110,12 @@ impl Settler {
         if first || queue.is_full() {
             self.state.changed.notify_all();
         }
+    }
+
+    /// Has `call` called after each round that settled something. Once.
+    pub(crate) fn after_round(&self, call: Box<dyn Fn() + Send + Sync>) {
+        // A second call would be ours to notice: there is one archive for one settler.
+        let _first_stays = self.state.after_round.set(call);
     }
 
     /// Waits until everything handed in so far is settled or given up.
@@ -210,6 +219,9 @@ impl Worker {
         {
             self.state.rounds.fetch_add(1, Ordering::Relaxed);
             self.state.files.fetch_add(count, Ordering::Relaxed);
+            if let Some(after_round) = self.state.after_round.get() {
+                after_round();
+            }
         }
     }
 
