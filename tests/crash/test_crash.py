@@ -86,6 +86,7 @@ def test_power_cut(tmp_path: Path, request: pytest.FixtureRequest) -> None:
 
 
 @needs_root
+@pytest.mark.slow
 def test_power_cut_relaxed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The last moments may be lost, but nothing may be half there."""
     cycles = "8" if request.config.getoption("--slow") else "2"

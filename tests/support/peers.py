@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -34,14 +35,23 @@ def missing(*programs: str) -> list[str]:
 
 
 def find(program: str) -> str | None:
-    """Where a program is; Debian puts daemons outside a user's path."""
-    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    """Where a program is; Debian puts daemons outside a user's path, and pynetdicom puts commands
+    of the same names as dcmtk's into our own environment, which is passed over."""
+    own = Path(sys.prefix) / "bin"
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    others = [folder for folder in folders if Path(folder) != own]
+    return shutil.which(program, path=os.pathsep.join([*others, "/usr/sbin", "/usr/local/sbin"]))
+
+
+def _located(command: Sequence[str | Path]) -> list[str]:
+    program, *arguments = (str(part) for part in command)
+    return [find(program) or program, *arguments]
 
 
 def run(*command: str | Path, check: bool = True, timeout: float = RUN_SECONDS) -> str:
     """Runs a program to its end; its output, both streams together."""
     done = subprocess.run(
-        [str(part) for part in command],
+        _located(command),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=timeout,
@@ -78,7 +88,7 @@ class Daemon:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(part) for part in self.command()],
+                _located(self.command()),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
