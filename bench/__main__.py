@@ -7,7 +7,7 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from bench import (
 from bench.ingest import Setting
 from bench.rounds import Work
 
-WORKS: dict[str, Callable[[Setting], list[Work]]] = {
+WORKS: dict[str, Callable[[Setting], Iterable[Work]]] = {
     "ingest": ingest.run,
     "find": find.run,
     "retrieve": retrieve.run,
@@ -110,7 +110,11 @@ def _run(
     if command == "profile":
         extra["profiles"] = profile.run(setting)
     else:
-        works = WORKS[command](setting)
+        # Kept after each, so that a run that is cut short has not measured in vain.
+        for work in WORKS[command](setting):
+            works.append(work)
+            if save:
+                rounds.save(command, line, facts, works, extra)
     extra["minutes"] = round((time.monotonic() - begin) / 60, 1)
     if save:
         rounds.save(command, line, facts, works, extra)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import load
+from bench import load, quiet
 from bench.load import Sample
 from bench.peers import PEERS, Peer, kind_of
 from bench.quiet import Memory
@@ -81,7 +80,7 @@ def probe_once(setting: Setting, *, count: int, size: int, mode: str) -> Sample:
         return load.run("probe", dir=folder, count=count, size=size, mode=mode)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.sync()
+        quiet.settle(setting.folder)
 
 
 def measure(
@@ -118,8 +117,8 @@ def measure(
     return interleave(work, runners, setting.rounds, setting.say)
 
 
-def run(setting: Setting) -> list[Work]:
-    """The rows of the table that store."""
+def run(setting: Setting) -> Iterator[Work]:
+    """The rows of the table that store, each when it is measured."""
     rate = ("objects_per_second", "objects/s")
     everyone = setting.peers("store")
     probes = ("unsynced", "fdatasync", "grouped")
@@ -149,46 +148,40 @@ def run(setting: Setting) -> list[Work]:
         targets=(Target("ours-relaxed", "storescp", 1.2, 2.0),),
     )
     middle = Work("store-34k-1", "C-STORE 34 KB, 1 association", *rate)
-    return [
-        measure(setting, large, everyone, size=LARGE, fastest=3000, probes=probes),
-        measure(setting, small8, everyone, size=SMALL, fastest=20_000, n=8, probes=probes),
-        measure(setting, small1, everyone, size=SMALL, fastest=10_000, probes=probes[:1]),
-        measure(setting, middle, everyone, size=MIDDLE, fastest=8_000),
-        *by_size(setting),
-        *by_associations(setting),
-        *echo_under_load(setting),
-    ]
+    yield measure(setting, large, everyone, size=LARGE, fastest=3000, probes=probes)
+    yield measure(setting, small8, everyone, size=SMALL, fastest=20_000, n=8, probes=probes)
+    yield measure(setting, small1, everyone, size=SMALL, fastest=10_000, probes=probes[:1])
+    yield measure(setting, middle, everyone, size=MIDDLE, fastest=8_000)
+    yield from by_size(setting)
+    yield from by_associations(setting)
+    yield from echo_under_load(setting)
 
 
-def by_size(setting: Setting) -> list[Work]:
+def by_size(setting: Setting) -> Iterator[Work]:
     """Throughput by object size, one association."""
     names = setting.peers("store", "ours-durable", "ours-relaxed", "storescp", "orthanc")
-    works = []
     sizes = (SMALL, 8 * KB, MIDDLE, 128 * KB, LARGE, 2 * KB * KB, 8 * KB * KB)
     for size in sizes[:1] if setting.smoke else sizes:
         title = f"C-STORE by size: {size // KB} KB of pixels, 1 association"
         work = Work(f"size-{size}", title, "mb_per_second", "MB/s")
-        works.append(measure(setting, work, names, size=size, fastest=3000))
-    return works
+        yield measure(setting, work, names, size=size, fastest=3000)
 
 
-def by_associations(setting: Setting) -> list[Work]:
+def by_associations(setting: Setting) -> Iterator[Work]:
     """Throughput by number of associations."""
     names = setting.peers("store", "ours-durable", "ours-relaxed", "storescp", "orthanc")
-    works = []
     for size, label in ((SMALL, "3.6 KB"), (LARGE, "512 KB")):
         for n in (2,) if setting.smoke else (1, 2, 4, 8, 16, 32):
             title = f"C-STORE by associations: {n} of {label}"
             work = Work(f"associations-{size}-{n}", title, "objects_per_second", "objects/s")
-            works.append(measure(setting, work, names, size=size, fastest=3000, n=n))
-    return works
+            yield measure(setting, work, names, size=size, fastest=3000, n=n)
 
 
-def echo_under_load(setting: Setting) -> list[Work]:
+def echo_under_load(setting: Setting) -> Iterator[Work]:
     """C-ECHO latency while eight associations store."""
     work = Work("echo-under-load", "C-ECHO p99 while 8 associations store 512 KB", "p99_us", "us")
     if setting.only not in work.key:
-        return []
+        return
     setting.say(work.title)
 
     def runner(kind: type[Peer]) -> Callable[[], Sample]:
@@ -213,4 +206,4 @@ def echo_under_load(setting: Setting) -> list[Work]:
 
     names = setting.peers("store", "ours-durable", "ours-relaxed", "orthanc")
     runners = {name: runner(kind_of(name)) for name in names}
-    return [interleave(work, runners, setting.rounds, setting.say)]
+    yield interleave(work, runners, setting.rounds, setting.say)

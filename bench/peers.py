@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from bench import load
+from bench import load, quiet
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -113,7 +113,7 @@ class Peer:
             self._process.wait()
             self._process = None
         shutil.rmtree(self.root, ignore_errors=True)
-        os.sync()
+        quiet.settle(self.root.parent)
 
     def address(self) -> dict[str, object]:
         """Options of the load generator that reach this server."""

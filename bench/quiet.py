@@ -72,6 +72,11 @@ def spread_folders(folder: Path) -> None:
         subprocess.run(["chattr", "+T", str(folder)], capture_output=True, check=False)
 
 
+def settle(folder: Path) -> None:
+    """Writes out what the run before left, so that the next does not pay for it."""
+    subprocess.run(["sync", "--file-system", str(folder)], check=False)
+
+
 class Awake:
     """Keeps every core from halting with one spinning process each, of the lowest priority.
 
