@@ -100,7 +100,9 @@ def main(words: list[str]) -> int:
 def _run(
     command: str, setting: Setting, words: list[str], versions: dict[str, str], *, save: bool
 ) -> bool:
-    line = shlex.join(["python", "-m", "bench", *words])
+    # A folder of this machine means nothing to a reader.
+    folder = {words[at + 1]: "FOLDER" for at, word in enumerate(words) if word == "--folder"}
+    line = shlex.join(["python", "-m", "bench", *(folder.get(word, word) for word in words)])
     extra: dict[str, object] = {
         "versions": {n: v for n, v in versions.items() if n in setting.names}
     }

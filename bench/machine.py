@@ -38,7 +38,7 @@ def _memory_bytes() -> int:
 
 def _file_system() -> str:
     done = subprocess.run(
-        ["stat", "--file-system", "--format=%T", str(ROOT)],
+        ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", str(ROOT)],
         capture_output=True,
         text=True,
         check=False,
