@@ -109,10 +109,11 @@ impl Sink {
                     self.counters
                         .bytes
                         .fetch_add(dataset_bytes, Ordering::Relaxed);
-                    wire.write(&answer(context_id, &command)?)?;
+                    // Before the answer: the sender may report the object as soon as it has it.
                     if command.field == wire::command::STORE_RQ {
-                        self.counters.objects.fetch_add(1, Ordering::Relaxed);
+                        self.counters.objects.fetch_add(1, Ordering::Release);
                     }
+                    wire.write(&answer(context_id, &command)?)?;
                 }
                 Incoming::ReleaseRequested => {
                     return wire.write(&client::negotiation_pdu(6, &[0; 4]));
