@@ -129,6 +129,7 @@ def test_reload_takes_changes_and_keeps_the_old_on_error(server: Server) -> None
 def test_sighup_reloads_and_sigterm_ends(server: Server) -> None:
     log = server.home / "logs/serverstatus.log"
     os.kill(server.pid, signal.SIGHUP)
+    until(log.exists, "no log", server)
     until(lambda: "configuration reloaded" in log.read_text(), "no reload", server)
     assert server.stop() == 0
     assert "stopped" in log.read_text()
