@@ -144,7 +144,8 @@ impl Committer {
         })
     }
 
-    /// Hands in a store; the answer comes after the commit, or after applying for a relaxed new object.
+    /// Hands in a store. The answer comes after the commit and brings the job back; for a relaxed object that
+    /// replaces nothing it comes without the job, as soon as the store is applied.
     pub(crate) fn store(&self, job: Box<StoreJob>) -> Awaited<StoreAnswer> {
         let (answer, awaited) = promise();
         self.send(Work::Store(job, answer));
@@ -336,7 +337,7 @@ impl Worker {
     fn apply_store(
         &self,
         batch: &mut Batch<'_>,
-        job: Box<StoreJob>,
+        mut job: Box<StoreJob>,
         answer: Promise<StoreAnswer>,
     ) -> Result<(), Failure> {
         let stored = match job.apply(&mut batch.txn) {
@@ -363,8 +364,13 @@ impl Worker {
             let in_flight = &self.parts.in_flight;
             in_flight.set_file(&job.uid, pending, stored.device, &stored.file);
         }
-        // A relaxed re-store waits like a durable one: the old file stays until the new row is committed.
-        if job.relaxed && stored.outcome == Outcome::New {
+        // Only a new file under a name that is free in the committed index, too, may be written before the
+        // commit: not a re-store, not a deleted object's name, nothing behind a change that could free one.
+        let early = job.relaxed && stored.outcome == Outcome::New && !stored.overwrites;
+        if early && !batch.commit_now {
+            // Applied again after a failed commit, it must get the name that its file has by then.
+            job.file_candidate.clone_from(&stored.file);
+            job.candidate_taken = false;
             batch.relaxed.push(*job);
             self.stats.uncommitted.fetch_add(1, Ordering::Release);
             answer.answer(StoreAnswer {

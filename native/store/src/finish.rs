@@ -267,12 +267,11 @@ impl Store {
         let answer = awaited.wait().ok_or(StoreError::Closed)?;
         self.incoming.times.index = started.elapsed();
         let stored = answer.result?;
-        let rewritten = match stored.outcome {
-            Outcome::Ignored => return Ok(stored),
-            Outcome::New => false,
-            Outcome::Rewritten => true,
-        };
-        if !rewritten {
+        if stored.outcome == Outcome::Ignored {
+            return Ok(stored);
+        }
+        let committed = answer.job.is_some();
+        if !committed {
             record.image = stored.image.image;
             record.file.clone_from(&stored.file);
             if let Err(error) = self.incoming.shared.relaxed.append(&record) {
@@ -287,6 +286,7 @@ impl Store {
         }
         let bytes = std::mem::take(&mut self.incoming.gathered);
         let journal = self.incoming.temp.is_none().then_some(bytes.as_slice());
+        let rewritten = stored.outcome == Outcome::Rewritten;
         let placed = self.place(&stored, journal, rewritten);
         self.incoming.shared.buffers.give(bytes);
         self.placed(placed, stored, 0)

@@ -252,10 +252,11 @@ impl Recovery<'_> {
         )?;
         let mut txn = self.index.write()?;
         match job.apply(&mut txn) {
-            Ok(_) => {
+            Ok(stored) if stored.file == record.file => {
                 txn.commit()?;
                 self.report.entered += 1;
             }
+            Ok(_) => self.problem(format!("{} belongs to another object", path.display())),
             Err(StoreRefusal::Link { .. }) => {
                 self.problem(format!(
                     "{} does not fit its patient or study",

@@ -1,7 +1,7 @@
 //! `relaxed.journal`: which files of acknowledged, not yet committed stores are on disk.
 //!
-//! A relaxed store is acknowledged before its row is committed. Its record is appended here, without a sync,
-//! before its file is created; when the process is killed, the system still has both, and start-up enters the
+//! A relaxed store that replaces nothing is acknowledged before its row is committed. Its record is appended
+//! here, without a sync, before its file is created; when the process is killed, the system still has both, and start-up enters the
 //! files whose rows are missing. The committer empties the journal right after a commit: at that moment every
 //! record is of a committed store, for nothing of the next transaction was answered yet.
 //!

@@ -14,18 +14,6 @@ use pyserver_store::schema::Level;
 const THREADS: u64 = 8;
 const ROUNDS: u64 = 150;
 
-/// A small generator, so that a run can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
 fn hammer(syntax: &str, rename_on_rewrite: bool) {
     let home = tempfile::tempdir().unwrap();
     let mut settings = config(home.path());
@@ -36,7 +24,7 @@ fn hammer(syntax: &str, rename_on_rewrite: bool) {
         for thread in 0..THREADS {
             let archive = &archive;
             scope.spawn(move || {
-                let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (thread + 1));
+                let mut dice = Dice::new(thread + 1);
                 for round in 0..ROUNDS {
                     one_step(archive, &mut dice, thread * ROUNDS + round);
                 }

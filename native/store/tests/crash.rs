@@ -8,48 +8,20 @@
 mod common;
 #[path = "common/fault_disk.rs"]
 mod fault_disk;
+#[path = "common/ledger.rs"]
+mod ledger;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use common::*;
 use fault_disk::{Fault, FaultDisk, Loss};
+use ledger::{LARGE, Ledger, SMALL, Step, sample};
 use pyserver_proto::transfer_syntax::Encoding;
 use pyserver_store::archive::Archive;
 use pyserver_store::config::{ArchiveConfig, Durability};
 use pyserver_store::filename::NameSyntax;
 use pyserver_store::fsck::FsckOptions;
-use pyserver_store::schema::Level;
-
-const SMALL: usize = 400;
-const LARGE: usize = 90_000;
-
-/// One step of a script.
-#[derive(Clone, Copy)]
-enum Step {
-    /// Store object `number` with this description and size.
-    Store(u32, &'static str, usize),
-    Delete(u32),
-    /// Settle what is stored so far.
-    Settle,
-    Reap,
-}
-
-/// What the sender knows of an object.
-#[derive(Default, Clone)]
-struct Known {
-    /// The version acknowledged last; `None` after an acknowledged delete.
-    acknowledged: Option<Vec<u8>>,
-    /// Versions that may be there instead, because their store was not answered with success.
-    possible: Vec<Vec<u8>>,
-    /// Whether it may be gone: never acknowledged, or a delete was not answered.
-    may_be_gone: bool,
-    /// Whether it was durable when the script began, and every version since: what a power cut leaves of
-    /// relaxed stores is one of these.
-    settled: bool,
-    versions: Vec<Vec<u8>>,
-}
 
 struct Script {
     name: &'static str,
@@ -156,17 +128,11 @@ const SCRIPTS: [Script; 7] = [
     },
 ];
 
-fn sample(number: u32, description: &str, size: usize) -> Sample {
-    let mut sample = Sample::new(1, number, size + description.len() * 2);
-    sample.description = description.into();
-    sample
-}
-
 struct Run {
     disk: Arc<FaultDisk>,
     archive: Option<Archive>,
     durability: Durability,
-    known: HashMap<u32, Known>,
+    ledger: Ledger,
 }
 
 impl Run {
@@ -179,61 +145,19 @@ impl Run {
             disk,
             archive: Some(archive),
             durability,
-            known: HashMap::new(),
+            ledger: Ledger::default(),
         };
         for step in script.before {
             assert!(run.step(*step));
         }
-        for known in run.known.values_mut() {
-            known.settled = true;
-        }
+        run.ledger.all_settled();
         run
     }
 
     /// Runs one step; whether it was acknowledged.
     fn step(&mut self, step: Step) -> bool {
         let archive = self.archive.as_ref().unwrap();
-        match step {
-            Step::Store(number, description, size) => {
-                let sample = sample(number, description, size);
-                let bytes = sample.encode(Encoding::EXPLICIT_LE);
-                let done = store(archive, &sample, self.durability).is_ok();
-                let known = self.known.entry(number).or_insert_with(|| Known {
-                    may_be_gone: true,
-                    ..Known::default()
-                });
-                known.versions.push(bytes.clone());
-                if done {
-                    known.acknowledged = Some(bytes);
-                    known.possible.clear();
-                    known.may_be_gone = false;
-                } else {
-                    known.possible.push(bytes);
-                }
-                done
-            }
-            Step::Delete(number) => {
-                let sop = sample(number, "", 0).sop;
-                let done = archive.delete(Level::Image, sop.as_bytes()).is_ok();
-                let known = self.known.entry(number).or_default();
-                known.may_be_gone = true;
-                known.settled = false;
-                if done {
-                    known.acknowledged = None;
-                    known.possible.clear();
-                }
-                done
-            }
-            Step::Settle => {
-                archive.settle();
-                true
-            }
-            Step::Reap => {
-                archive.settle();
-                archive.wake_reaper();
-                true
-            }
-        }
+        self.ledger.step(archive, self.durability, step)
     }
 }
 
@@ -245,58 +169,11 @@ fn settings(home: &Path, script: &Script) -> ArchiveConfig {
     }
 }
 
-/// Opens the archive on a healthy disk and holds it against what the sender knows. `exact`: everything
-/// acknowledged must be there, not only what was durable before.
-fn check(home: &Path, script: &Script, known: &HashMap<u32, Known>, exact: bool, about: &str) {
-    let (archive, report) = Archive::open(settings(home, script), &mut |_, _, _| {})
-        .unwrap_or_else(|e| panic!("{about}: {e}"));
-    assert_eq!(report.problems, Vec::<String>::new(), "{about}");
-    archive.wait_for_reaper();
-    let options = FsckOptions {
-        verify_hash: true,
-        repair: false,
-    };
-    let faults = archive.fsck(options, &mut |_, _, _| {}).unwrap();
-    assert_eq!(faults.faults, [], "{about}: {report:?}");
-    for (number, known) in known {
-        let sop = sample(*number, "", 0).sop;
-        let located = archive
-            .index()
-            .read()
-            .unwrap()
-            .locate_sop(sop.as_bytes())
-            .unwrap();
-        let Some(located) = located else {
-            let lost = if exact {
-                !known.may_be_gone
-            } else {
-                known.settled
-            };
-            assert!(!lost, "{about}: object {number} is lost, {report:?}");
-            continue;
-        };
-        let found = stored_dataset(&archive, located.device, &located.file);
-        let good = if exact {
-            known
-                .possible
-                .iter()
-                .chain(&known.acknowledged)
-                .any(|version| *version == found)
-        } else {
-            known.versions.contains(&found)
-        };
-        assert!(good, "{about}: object {number} is another version");
-    }
-    archive.close();
-    let temp = files(&home.join("data/.pyserver-tmp"));
-    assert_eq!(temp, Vec::<String>::new(), "{about}");
-}
-
 /// Runs a script with a crash at each of its operations.
 fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
     let mut at = 1;
     loop {
-        let home = tempfile::tempdir().unwrap();
+        let home = scratch();
         let mut run = Run::start(home.path(), script, durability);
         run.disk.arm(at, Fault::Crash);
         for step in script.steps {
@@ -313,7 +190,8 @@ fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
             script.name,
             run.disk.log()
         );
-        check(home.path(), script, &run.known, exact, &about);
+        run.ledger
+            .check(&settings(home.path(), script), exact, &about);
         if over {
             return;
         }
@@ -346,7 +224,7 @@ crashes! {
 fn fail_everywhere(script: &Script, fault: Fault) {
     let mut at = 1;
     loop {
-        let home = tempfile::tempdir().unwrap();
+        let home = scratch();
         let mut run = Run::start(home.path(), script, Durability::Durable);
         run.disk.arm(at, fault);
         for step in script.steps {
@@ -371,7 +249,8 @@ fn fail_everywhere(script: &Script, fault: Fault) {
         }
         archive.close();
         run.disk.come_up(Loss::Unsynced);
-        check(home.path(), script, &run.known, true, &about);
+        run.ledger
+            .check(&settings(home.path(), script), true, &about);
         if over {
             return;
         }
@@ -402,7 +281,7 @@ failures! {
 fn a_full_disk_refuses_and_recovers() {
     for size in [SMALL, LARGE] {
         for durability in [Durability::Durable, Durability::Relaxed] {
-            let home = tempfile::tempdir().unwrap();
+            let home = scratch();
             let mut run = Run::start(home.path(), &SCRIPTS[0], durability);
             run.disk.arm(1, Fault::Full);
             let archive = run.archive.take().unwrap();
@@ -422,7 +301,7 @@ fn a_full_disk_refuses_and_recovers() {
 
 #[test]
 fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let mut run = Run::start(home.path(), &SCRIPTS[1], Durability::Durable);
     run.disk.arm(1, Fault::Syncs);
     let archive = run.archive.take().unwrap();
@@ -449,7 +328,7 @@ fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
 
 #[test]
 fn a_full_device_spills_to_the_next() {
-    let home = tempfile::tempdir().unwrap();
+    let home = scratch();
     let mut settings = config(home.path());
     settings.devices = ["one", "two"].map(|name| home.path().join(name)).to_vec();
     settings.full_threshold_mb = 30;

@@ -74,6 +74,11 @@ impl Sample {
     }
 }
 
+/// A folder in memory where there is one: what these tests lose on purpose need not reach a disk.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// Settings with syntax 8 below a folder.
 pub fn config(home: &Path) -> ArchiveConfig {
     ArchiveConfig {
@@ -133,4 +138,21 @@ pub fn files(root: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// A small generator, so that a run can be repeated.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(0x9E37_79B9_7F4A_7C15 ^ seed.wrapping_mul(0x2545_F491_4F6C_DD1D))
+    }
+
+    /// A number below `sides`.
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 8) % sides
+    }
 }
