@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.server import Server, free_port
+from tests.support.server import Server
 
 DRIVER = Path(__file__).parent / "drivers" / "crash_ingest.py"
 AET = "CRASH_SCP"
@@ -38,7 +38,7 @@ def _drive(folder: Path, mode: str, *options: str, ini: tuple[str, ...] = ()) ->
     root, report = folder / "root", folder / "report.json"
     start = f"{sys.executable} -m pyserver serve --home {{root}} --aet {AET} --port {{port}}"
     command = [sys.executable, str(DRIVER), "--mode", mode, "--called", AET]
-    command += ["--port", str(free_port()), "--start", start, "--root", str(root)]
+    command += ["--start", start, "--root", str(root)]
     command += ["--init", f"cp {template.home}/dicom.ini {template.home}/acrnema.map {{root}}/"]
     command += ["--storage", "{root}/data", "--get", "--out", str(report), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

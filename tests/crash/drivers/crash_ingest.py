@@ -5,7 +5,7 @@
                     (nothing unsynced reaches the disk, as xfstests' `godown -f`), SIGKILL, umount, mount (journal replay), restart
   --mode enospc     the data root is a small tmpfs; send until the server refuses --refuse times in a row; verify (no kill)
   --mode sigterm    SIGTERM in the middle; server must drain (answer in-flight) and exit within --drain s; verify
---start 'cmd {port} {root}' : {root} is the data root prepared by --init 'cmd {root}' (run once per fresh root).
+--start 'cmd {port} {root}' : {port} is free, {root} is the data root prepared by --init 'cmd {root}' (run once per fresh root).
 --storage '{root}/data' : walked; every DICOM file's SOPInstanceUID + pixel sha256 is taken from the bytes.
 --index find|none : find = Study Root C-FIND at IMAGE level by (study, series).
 --get : fetch every acknowledged image of the cycle by C-GET and compare pixels (else files are compared).
@@ -118,7 +118,7 @@ def fs_shutdown(mnt):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--host", default="127.0.0.1"); ap.add_argument("--port", type=int, required=True); ap.add_argument("--called", default="ANY"); ap.add_argument("--calling", default="HOSTILE")
+    ap.add_argument("--host", default="127.0.0.1"); ap.add_argument("--called", default="ANY"); ap.add_argument("--calling", default="HOSTILE")
     ap.add_argument("--start", required=True); ap.add_argument("--init", default=""); ap.add_argument("--root", required=True); ap.add_argument("--storage", default="{root}")
     ap.add_argument("--mode", default="kill9", choices=["kill9", "power", "enospc", "sigterm"]); ap.add_argument("--cycles", type=int, default=50); ap.add_argument("--senders", type=int, default=2)
     ap.add_argument("--sizes", default="65536", help="bytes of pixel data, taken in turn"); ap.add_argument("--min", type=float, default=0.2); ap.add_argument("--max", type=float, default=1.5); ap.add_argument("--index", default="find"); ap.add_argument("--get", action="store_true")
@@ -132,9 +132,10 @@ def main():
     if a.mode == "enospc": sh(f"mount -t tmpfs -o size={a.fs_mb}M none {root}")
     if a.init: sh(a.init.format(root=root), False)
     if a.mode == "power": os.sync()
-    log = open(a.out + ".serverlog", "ab"); nport = [0]
+    log = open(a.out + ".serverlog", "ab")
     def start():
-        port = a.port + nport[0] % 40; nport[0] += 1; t0 = time.time()
+        with socket.socket() as q: q.bind((a.host, 0)); port = q.getsockname()[1]  # a new one: some servers lack SO_REUSEADDR
+        t0 = time.time()
         p = subprocess.Popen("exec " + a.start.format(port=port, root=root), shell=True, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         while time.time() - t0 < 60:
             try: echo(a.host, port, a.called.encode(), a.calling.encode(), 3); return p, port, time.time() - t0
