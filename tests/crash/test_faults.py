@@ -1,20 +1,24 @@
 """Failing calls: no success is answered for what is not safe, and nothing half is left.
 
-Each fault runs in a server of its own. Objects are sent while the calls fail and after;
-then the promises are checked on the running server, and again after a restart without
-the shim.
+Each fault runs in a server of its own. New objects, and changed copies of known ones, are
+sent while the calls fail, and more after; then the promises are checked on the running
+server, and again after a restart without the shim.
 """
 
 from __future__ import annotations
 
 import errno
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pyserver.control import ControlClient
 from tests.conftest import MakeServer
 from tests.crash.shim import Fault, Switch
-from tests.support.objects import Ledger, make_series
+from tests.support.objects import Ledger, make_series, store
 
 SMALL, LARGE = 3_000, 300_000
 DATA, INDEX = "/data/", "/index/"
@@ -70,10 +74,12 @@ def _run(fault: Fault, make_server: MakeServer, library: Path, folder: Path) -> 
     switch = Switch(library, home)
     server = make_server(home=home, environment=switch.environment, ini=["UnknownPeers = all"])
     ledger = Ledger()
-    ledger.send(server, make_series([SMALL, LARGE]))
+    first = make_series([SMALL, LARGE])
+    ledger.send(server, first)
     assert ledger.statuses == ["0000", "0000"]
     switch.on(fault)
-    ledger.send(server, make_series([SMALL, LARGE, SMALL, LARGE]))
+    ledger.send(server, make_series([SMALL, LARGE, SMALL, LARGE], patient="ANOTHER"))
+    ledger.send(server, [replace(one, description="changed") for one in first])
     switch.off()
     assert server.alive(), server.log_tail()
     after = make_series([SMALL, LARGE])
@@ -96,3 +102,30 @@ def _run(fault: Fault, make_server: MakeServer, library: Path, folder: Path) -> 
 
 def _fails_a_sync(fault: Fault) -> bool:
     return fault.operation == "fsync"
+
+
+def test_files_that_cannot_be_removed(
+    make_server: MakeServer, fault_library: Path, tmp_path: Path
+) -> None:
+    """A deleted study is gone at once; its files go when the disk lets them."""
+    home = tmp_path / "home"
+    switch = Switch(fault_library, home)
+    server = make_server(home=home, environment=switch.environment, ini=["UnknownPeers = all"])
+    objects = make_series([SMALL, LARGE])
+    assert set(store(server, objects)) == {0}
+    switch.on(Fault("unlink", errno.EIO, where=DATA))
+    ControlClient(home).call("delete", level="study", uids=[objects[0].study])
+    assert server.tables()["DICOMImages"] == []
+    _wait_until(lambda: switch.failed() > 0)
+    assert len(server.files()) == 2
+    switch.off()
+    _wait_until(lambda: not server.files())
+    assert set(store(server, objects)) == {0}
+    assert server.fsck()["clean"]
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)

@@ -117,12 +117,13 @@ def store(server: Server, objects: list[TestObject], timeout: float = 20.0) -> I
 
 @dataclass
 class Ledger:
-    """What was sent, and what was promised about it."""
+    """What was sent, and which contents each instance may have after the answers."""
 
-    acknowledged: list[TestObject] = field(default_factory=list)
-    refused: list[tuple[TestObject, int]] = field(default_factory=list)
-    unanswered: list[TestObject] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
+    _promised: dict[str, list[TestObject]] = field(default_factory=dict)
+    """Acknowledged: one of these contents, without exception."""
+    _possible: dict[str, list[TestObject]] = field(default_factory=dict)
+    """Not answered: one of these whole, or nothing."""
 
     def send(self, server: Server, objects: list[TestObject]) -> None:
         """Sends each object on an association of its own, whatever becomes of it."""
@@ -130,32 +131,28 @@ class Ledger:
             try:
                 status = next(store(server, [one]))
             except Exception as error:  # any way a connection may break
-                self.unanswered.append(one)
                 self.statuses.append(type(error).__name__)
+                known = self._promised if one.instance in self._promised else self._possible
+                known.setdefault(one.instance, []).append(one)
                 continue
             self.statuses.append(f"{status:04x}")
             if status == 0 or status & 0xF000 == 0xB000:
-                self.acknowledged.append(one)
-            else:
-                self.refused.append((one, status))
+                self._promised[one.instance] = [one]
+                self._possible.pop(one.instance, None)
 
     def check(self, server: Server) -> list[str]:
         """Broken promises: lost, changed, half there, or there though refused."""
-        rows = {row["SOPInstanc"]: row for row in server.tables()["DICOMImages"]}
-        wrong = []
-        for one in self.acknowledged:
-            row = rows.get(one.instance)
-            if row is None:
-                wrong.append(f"acknowledged {one.instance} is not in the index")
-            elif not _whole(server, row, one):
-                wrong.append(f"acknowledged {one.instance} has no good file")
-        for one, status in self.refused:
-            if one.instance in rows:
-                wrong.append(f"{one.instance} was refused ({status:04x}) but is in the index")
-        for one in self.unanswered:
-            row = rows.get(one.instance)
-            if row is not None and not _whole(server, row, one):
-                wrong.append(f"{one.instance} is half there")
+        rows = {str(row["SOPInstanc"]): row for row in server.tables()["DICOMImages"]}
+        wrong = [
+            f"acknowledged {instance} is not in the index"
+            for instance in self._promised.keys() - rows.keys()
+        ]
+        for instance, row in rows.items():
+            allowed = self._promised.get(instance) or self._possible.get(instance)
+            if allowed is None:
+                wrong.append(f"{instance} was refused but is in the index")
+            elif not any(_whole(server, row, one) for one in allowed):
+                wrong.append(f"{instance} has no good file")
         known = {str(row["ObjectFile"]) for row in rows.values()}
         wrong += [f"file without row: {name}" for name in server.files() if name not in known]
         wrong += [f"left behind: {path}" for path in server.temporary_files()]
