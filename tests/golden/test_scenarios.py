@@ -55,7 +55,7 @@ def test_scenario(
             list(statuses),
             expected_tables=step["tables"],
             observed_tables=_without_empty(server.tables()),
-            files=_files(server, len(step["files"])),
+            files=_files(server),
         )
         part = judge(
             FILE,
@@ -93,11 +93,12 @@ def _without_empty(tables: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _files(server: Server, expected: int) -> dict[str, dict[str, str]]:
+def _files(server: Server) -> dict[str, dict[str, str]]:
     """The files and their elements. One that a re-store replaced under another name goes when the
     new one is settled: it is given a moment."""
     deadline = time.monotonic() + REPLACED_GOES_S
-    while len(server.files()) > expected and time.monotonic() < deadline:
+    rows = {row["ObjectFile"] for row in server.tables()["DICOMImages"]}
+    while set(server.files()) - rows and time.monotonic() < deadline:
         time.sleep(0.05)
     found = {}
     for name in server.files():
