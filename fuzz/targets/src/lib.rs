@@ -16,6 +16,7 @@ mod input;
 pub mod messages;
 pub mod names;
 pub mod query;
+pub mod store;
 pub mod text;
 pub mod upper_layer;
 
@@ -40,5 +41,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("query", query::query),
     ("filename", names::filename),
     ("extract", columns::extract),
+    ("store", store::store),
     ("dicom_sql", columns::parse),
 ];

@@ -5,7 +5,7 @@
 //! (`00000000`, `NO NAME`) serve in the index and in the file's name only. Edits are spliced into the element
 //! bytes as received, in the transfer syntax they came in; everything else stays byte for byte.
 
-use pyserver_proto::element::{Elements, write_head};
+use pyserver_proto::element::{Elements, RawElement, write_head};
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::Encoding;
 use pyserver_proto::vr::Vr;
@@ -101,7 +101,7 @@ pub fn splice(elements: &[u8], encoding: Encoding, edits: &Edits) -> Vec<u8> {
             copy_up_to(&mut out, &mut copied, element.offset);
             put_text(&mut out, tag, vr, value, encoding);
             if element.head.tag == tag {
-                copied += usize::from(element.head.bytes) + element.head.length as usize;
+                copied += element_bytes(&element);
             }
             todo.remove(0);
         }
@@ -114,6 +114,12 @@ pub fn splice(elements: &[u8], encoding: Encoding, edits: &Edits) -> Vec<u8> {
         put_text(&mut out, tag, vr, value, encoding);
     }
     out
+}
+
+/// Header, value and, where one ends it, the delimiter.
+fn element_bytes(element: &RawElement<'_>) -> usize {
+    let delimiter = if element.head.is_undefined() { 8 } else { 0 };
+    usize::from(element.head.bytes) + element.value.len() + delimiter
 }
 
 fn put_text(out: &mut Vec<u8>, tag: Tag, vr: Vr, value: &[u8], encoding: Encoding) {
@@ -129,6 +135,7 @@ fn put_text(out: &mut Vec<u8>, tag: Tag, vr: Vr, value: &[u8], encoding: Encodin
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use pyserver_proto::element::UNDEFINED_LENGTH;
     use std::path::Path;
 
     fn element(tag: Tag, vr: Vr, value: &[u8], encoding: Encoding) -> Vec<u8> {
@@ -215,6 +222,23 @@ mod tests {
             ),
             object(Some(b"12345678"), Some(b"N "), encoding)
         );
+    }
+
+    #[test]
+    fn an_id_that_a_delimiter_ends_is_replaced_alone() {
+        let encoding = Encoding::EXPLICIT_LE;
+        let object = |id: Vec<u8>| {
+            let mut out = element(Tag::SOP_INSTANCE_UID, Vr::Ui, b"1.2\0", encoding);
+            out.extend(id);
+            out.extend(element(Tag::STUDY_ID, Vr::Sh, b"S1", encoding));
+            out
+        };
+        let mut id = Vec::new();
+        write_head(&mut id, Tag::PATIENT_ID, Vr::Un, UNDEFINED_LENGTH, encoding);
+        write_head(&mut id, Tag::SEQUENCE_DELIMITATION, Vr::Un, 0, encoding);
+        let wanted = edits(Some(b""), Some(b"N"), |_| {});
+        let expected = object(element(Tag::PATIENT_ID, Vr::Lo, EMPTY_PATIENT_ID, encoding));
+        assert_eq!(splice(&object(id), encoding, &wanted), expected);
     }
 
     #[test]
