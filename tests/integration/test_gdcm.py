@@ -55,7 +55,6 @@ def test_find(server: Server, regular_files: list[CorpusFile]) -> None:
         assert all(uid.encode() in relay.answers for uid in there), study
 
 
-@pytest.mark.slow
 def test_move(make_server: MakeServer, regular_files: list[CorpusFile], tmp_path: Path) -> None:
     # gdcm's receiver takes neither compressed nor deflated objects.
     files = [file for file in regular_files if file.transfer_syntax in UNCOMPRESSED]

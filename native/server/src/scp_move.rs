@@ -1,6 +1,8 @@
 //! C-MOVE SCP (PS3.4 C.4.2): the objects go to a third party on one association of our own.
 
-use std::time::Instant;
+use std::io::ErrorKind;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pyserver_proto::ae::AeTitle;
 use pyserver_proto::dimse::{CMoveRq, CStoreRq, CommandRequest, Priority};
@@ -21,6 +23,13 @@ use crate::send_object::{SendError, Sender};
 use crate::session::Session;
 use crate::stats::Stats;
 use crate::sub_operations::{Books, PENDING_EVERY_ONE};
+
+/// A receiver that refuses connections is tried again for so long (LIMIT: what a dead one costs the
+/// requestor). gdcm's requestor opens the port to receive on only after its request is out.
+const PORT_OPENS_WITHIN: Duration = Duration::from_secs(1);
+
+/// The first pause between two tries; each later one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Answers one C-MOVE.
 pub fn perform(
@@ -104,8 +113,23 @@ fn connect(
         let identity = Identity::of(located);
         (identity.sop_class, identity.transfer_syntax)
     });
+    let proposals = proposals_for(kinds);
     let id = format!("{}>{}", session.link.id, destination.ae);
-    Requestor::connect(&caller, destination, &proposals_for(kinds), id).map(Some)
+    let deadline = Instant::now() + PORT_OPENS_WITHIN;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match Requestor::connect(&caller, destination, &proposals, id.clone()) {
+            Err(error) if is_closed_port(&error) && Instant::now() + pause < deadline => {
+                thread::sleep(pause);
+                pause *= 2;
+            }
+            connected => return connected.map(Some),
+        }
+    }
+}
+
+fn is_closed_port(error: &LinkError) -> bool {
+    matches!(error, LinkError::Connect { error, .. } if error.kind() == ErrorKind::ConnectionRefused)
 }
 
 struct Mover {

@@ -14,8 +14,8 @@ const PENDING_INTERVAL: Duration = Duration::from_secs(1);
 /// C-GET: and after this many objects, so that a progress bar moves.
 pub const PENDING_EVERY_SOME: u32 = 16;
 
-/// C-MOVE: after every object. gdcm's requestor, its own receiver, reads one such response for each
-/// object before it takes the next.
+/// C-MOVE: after every object. gdcm's requestor, its own receiver, takes one object and then none until
+/// it has read such a response.
 pub const PENDING_EVERY_ONE: u32 = 1;
 
 /// Failed instances listed at most (LIMIT: some 1 MB of identifier).

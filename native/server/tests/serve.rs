@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use pyserver_proto::association::Limits;
@@ -88,18 +89,35 @@ impl Drop for Site {
     }
 }
 
+fn entry(ae: &str, port: u16) -> PeerEntry {
+    PeerEntry {
+        ae: ae.into(),
+        host: "127.0.0.1".into(),
+        port: port.to_string(),
+        compression: "un".into(),
+    }
+}
+
+/// Joins one connection to another server until both ends close.
+fn relay_one(listener: &TcpListener, to: SocketAddr) {
+    let (near, _) = listener.accept().unwrap();
+    let far = TcpStream::connect(to).unwrap();
+    thread::scope(|scope| {
+        for (mut from, mut to) in [(&near, &far), (&far, &near)] {
+            scope.spawn(move || {
+                let _broken = std::io::copy(&mut from, &mut to);
+                let _gone = to.shutdown(Shutdown::Write);
+            });
+        }
+    });
+}
+
 fn settings() -> Settings {
     let uids = |texts: &[&'static str]| texts.iter().map(|t| Uid::from_static(t)).collect();
-    let known = PeerEntry {
-        ae: KNOWN.into(),
-        host: "127.0.0.1".into(),
-        port: "1".into(),
-        compression: "un".into(),
-    };
     Settings {
         ae_title: "SITE".into(),
         listen: vec!["127.0.0.1:0".parse().unwrap()],
-        peers: Peers::new(vec![known]),
+        peers: Peers::new(vec![entry(KNOWN, 1)]),
         unknown_peers: UnknownPeers::Store,
         local_aes: Vec::new(),
         remote_aes: Vec::new(),
@@ -244,12 +262,6 @@ fn a_move_reaches_a_third_site_and_an_unknown_one_is_refused() {
     let port = third.address().port();
     let (site, images) = filled();
     let mut changed = settings();
-    let entry = |ae: &str, port: u16| PeerEntry {
-        ae: ae.into(),
-        host: "127.0.0.1".into(),
-        port: port.to_string(),
-        compression: "un".into(),
-    };
     changed.peers = Peers::new(vec![
         entry(KNOWN, 1),
         entry("THIRD", port),
@@ -275,6 +287,34 @@ fn a_move_reaches_a_third_site_and_an_unknown_one_is_refused() {
     assert_eq!(to("NOWHERE").status, 0xA801);
     let closed = to("CLOSED");
     assert_eq!((closed.status, closed.failed), (0xA702, 5));
+}
+
+#[test]
+fn a_move_waits_for_a_receiver_that_opens_its_port_after_the_request() {
+    let third = Site::start(|_| ());
+    let (site, images) = filled();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap();
+    drop(free);
+    let mut changed = settings();
+    changed.peers = Peers::new(vec![entry(KNOWN, 1), entry("LATE", port.port())]);
+    site.server.reload(changed);
+    let query = keys("study", &[("StudyInstanceUID", "1.2.3")]);
+    let report = thread::scope(|scope| {
+        scope.spawn(|| {
+            while site.stat("moves") == 0 {
+                thread::yield_now();
+            }
+            relay_one(&TcpListener::bind(port).unwrap(), third.address());
+        });
+        let (caller, model) = (caller(KNOWN), InformationModel::StudyRoot);
+        let report = client::move_to(&caller, &site.peer(), model, &query, "LATE", &mut |_, _| ());
+        let _frees_a_relay_nobody_came_to = TcpStream::connect(port);
+        report
+    });
+    let report = report.unwrap();
+    assert_eq!((report.status, report.completed, report.failed), (0, 5, 0));
+    assert_eq!(third.archive.counts().unwrap().images, images.len() as u64);
 }
 
 #[test]
