@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench import load, quiet
+from bench.programs import find
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -79,6 +80,7 @@ class Peer:
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
+                executable=find(command[0]),
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -144,9 +146,12 @@ class Peer:
 
 def program_version(*command: str) -> str:
     """The first line that a program prints with a version, or nothing."""
-    if shutil.which(command[0]) is None:
+    program = find(command[0])
+    if program is None:
         return ""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, executable=program, capture_output=True, text=True, check=False, timeout=60
+    )
     lines = (done.stdout + done.stderr).splitlines()
     return next((line.strip("$ ") for line in lines if any(c.isdigit() for c in line)), "")
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from bench.programs import find
 from tests.support import dimse
 from tests.support.dataset import Part10, read_file, values
 from tests.support.server import free_port
@@ -34,24 +33,11 @@ def missing(*programs: str) -> list[str]:
     return [name for name in programs if find(name) is None]
 
 
-def find(program: str) -> str | None:
-    """Where a program is; Debian puts daemons outside a user's path, and pynetdicom puts commands
-    of the same names as dcmtk's into our own environment, which is passed over."""
-    own = Path(sys.prefix) / "bin"
-    folders = os.environ.get("PATH", "").split(os.pathsep)
-    others = [folder for folder in folders if Path(folder) != own]
-    return shutil.which(program, path=os.pathsep.join([*others, "/usr/sbin", "/usr/local/sbin"]))
-
-
-def _located(command: Sequence[str | Path]) -> list[str]:
-    program, *arguments = (str(part) for part in command)
-    return [find(program) or program, *arguments]
-
-
 def run(*command: str | Path, check: bool = True, timeout: float = RUN_SECONDS) -> str:
     """Runs a program to its end; its output, both streams together."""
     done = subprocess.run(
-        _located(command),
+        command,
+        executable=find(str(command[0])),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=timeout,
@@ -86,9 +72,11 @@ class Daemon:
         raise NotImplementedError
 
     def start(self) -> None:
+        command = self.command()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                _located(self.command()),
+                command,
+                executable=find(str(command[0])),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
