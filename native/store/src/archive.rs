@@ -24,9 +24,9 @@ use crate::error::StoreError;
 use crate::in_flight::InFlight;
 use crate::incoming::{Incoming, ReceiveContext};
 use crate::index::{Index, IndexOptions, Progress};
+use crate::journal::Journal;
 use crate::reaper::Reaper;
 use crate::recover::{RecoveryReport, recover};
-use crate::relaxed::RelaxedJournal;
 use crate::schema::Level;
 use crate::settle::Settler;
 
@@ -40,7 +40,6 @@ pub(crate) struct Shared {
     pub devices: Vec<Arc<Device>>,
     pub committer: Arc<Committer>,
     pub settler: Arc<Settler>,
-    pub relaxed: Arc<RelaxedJournal>,
     pub in_flight: Arc<InFlight>,
     pub buffers: Buffers,
     /// Counter of file names.
@@ -150,18 +149,14 @@ impl Archive {
         let devices = open_devices(&config, disk.as_ref())?;
         let index = Index::open(&index_dir, &columns, IndexOptions::default(), progress)?;
         let index = Arc::new(index);
-        let (relaxed, records) = RelaxedJournal::open(&index_dir)?;
-        let report = recover(&disk, &index, &devices, &config, &records, progress)?;
-        relaxed
-            .clear()
-            .map_err(|e| StoreError::io("empty", &index_dir, e))?;
-        let relaxed = Arc::new(relaxed);
+        let journal = Journal::open(&disk, &index_dir, config.journal_bytes)?;
+        let report = recover(&disk, &index, &devices, &config, &journal, progress)?;
         let in_flight = Arc::new(InFlight::default());
         let committer = Arc::new(Committer::start(Parts {
             index: Arc::clone(&index),
             disk: Arc::clone(&disk),
             in_flight: Arc::clone(&in_flight),
-            relaxed: Arc::clone(&relaxed),
+            journal,
         })?);
         let settler = Settler::start(Arc::clone(&disk), devices.clone(), Arc::clone(&committer))?;
         let shared = Arc::new(Shared {
@@ -170,7 +165,6 @@ impl Archive {
             devices,
             committer,
             settler: Arc::new(settler),
-            relaxed,
             in_flight,
             buffers: Buffers::default(),
             counter: AtomicU16::new(0),
@@ -198,7 +192,7 @@ impl Archive {
         self.shared.committer.flush()
     }
 
-    /// The index, for queries. Call [`Archive::flush`] before a read that must see every relaxed store.
+    /// The index, for queries. Call [`Archive::flush`] before a read that must see every store answered.
     pub fn index(&self) -> &Arc<Index> {
         &self.shared.index
     }

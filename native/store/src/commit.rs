@@ -1,15 +1,17 @@
 //! The only writer of the index: takes the first waiting change and everything else that waits, applies them
-//! in one transaction, commits, answers all.
+//! in one transaction, makes them safe, answers all.
 //!
-//! There is no timer for durable changes: a lone sender never waits for company, many senders share a commit
-//! because they queue while the one before runs. Relaxed stores are answered once applied; their transaction
-//! stays open for a few milliseconds or changes, and a flush, a durable change or the limit commits it.
+//! New stores are safe once `journal` holds them: one write for all that waited, one sync unless all of them
+//! are relaxed. Their transaction stays open for a moment, and a flush, any other change or a limit commits
+//! it. Everything else is answered after the commit. There is no timer before an answer: a lone sender never
+//! waits for company, many senders share a sync because they queue while the one before runs.
 //!
 //! Order: changes are applied first in, first out; nothing of a later transaction is answered before an
-//! earlier one is committed. A refused change takes nothing of its neighbours along. When a commit fails,
-//! every durable change in it is answered with that failure; relaxed stores, answered already, are kept and
-//! applied again first thing in the next transaction (and their records stay in `relaxed.journal`, should
-//! the process die before). The committer never touches objects' files.
+//! earlier one is committed, and nothing is answered from the journal while a change before it waits for the
+//! commit. So what the journal holds is all there is between the last commit and the answers, in order, and
+//! applying it again gives the same rows. That is done when a transaction fails: acknowledged stores are kept,
+//! applied again first thing in the next one, and stay in the journal until that is committed. A refused
+//! change takes nothing of its neighbours along. The committer never touches objects' files.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,25 +28,21 @@ use crate::in_flight::InFlight;
 use crate::index::{Index, WriteTxn};
 use crate::index_error::IndexError;
 use crate::job::StoreJob;
-use crate::relaxed::RelaxedJournal;
+use crate::journal::Journal;
+use crate::pending::PendingId;
 use crate::reply::{Awaited, Promise, promise};
 
-/// Changes in one transaction. LIMIT: with 64 KiB journal objects a batch holds at most 16 MiB.
+/// Changes answered together. LIMIT: with 64 KiB journal objects a batch holds at most 16 MiB.
 const BATCH_MAX: usize = 256;
-/// Relaxed stores in a transaction that nothing else forces to commit.
-const RELAXED_BATCH_MAX: usize = 2048;
-/// How long an acknowledged relaxed store stays uncommitted at most.
-const RELAXED_DELAY_MAX: Duration = Duration::from_millis(100);
+/// Acknowledged stores in a transaction that nothing else forces to commit.
+const UNCOMMITTED_MAX: usize = 2048;
+/// How long an acknowledged store stays uncommitted at most.
+const UNCOMMITTED_DELAY_MAX: Duration = Duration::from_millis(100);
 /// Pause before changes of a failed commit are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a store got, with the job handed back for its bytes (a relaxed job stays with the committer).
-pub(crate) struct StoreAnswer {
-    /// The job, when it comes back.
-    pub job: Option<Box<StoreJob>>,
-    /// What the index did.
-    pub result: Result<Stored, StoreError>,
-}
+/// What a store got.
+pub(crate) type StoreAnswer = Result<Stored, StoreError>;
 
 /// Called with the commit's outcome.
 type Waiter = Box<dyn FnOnce(Result<(), &Failure>) + Send>;
@@ -102,7 +100,7 @@ pub(crate) struct CommitStats {
     pub commit_us: AtomicU64,
     /// Transactions that failed.
     pub failures: AtomicU64,
-    /// Relaxed stores that were answered and are not committed yet.
+    /// Stores that were answered and are not committed yet.
     pub uncommitted: AtomicU64,
 }
 
@@ -119,7 +117,7 @@ pub(crate) struct Parts {
     pub index: Arc<Index>,
     pub disk: Arc<dyn Disk>,
     pub in_flight: Arc<InFlight>,
-    pub relaxed: Arc<RelaxedJournal>,
+    pub journal: Journal,
 }
 
 impl Committer {
@@ -144,8 +142,7 @@ impl Committer {
         })
     }
 
-    /// Hands in a store. The answer comes after the commit and brings the job back; for a relaxed object that
-    /// replaces nothing it comes without the job, as soon as the store is applied.
+    /// Hands in a store; the answer comes once it is as safe as was promised.
     pub(crate) fn store(&self, job: Box<StoreJob>) -> Awaited<StoreAnswer> {
         let (answer, awaited) = promise();
         self.send(Work::Store(job, answer));
@@ -184,8 +181,7 @@ impl Committer {
         awaited.wait().ok_or(StoreError::Closed)?
     }
 
-    /// Waits until every store answered so far is committed, and so visible to readers. A durable store is
-    /// committed before it is answered: with none but those there is nothing to wait for.
+    /// Waits until every store answered so far is committed, and so visible to readers.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         if self.stats.uncommitted.load(Ordering::Acquire) == 0 {
             return Ok(());
@@ -212,12 +208,27 @@ impl Committer {
     }
 }
 
+/// An acknowledged store that is not committed yet.
+struct Acknowledged {
+    job: Box<StoreJob>,
+    image: u64,
+    pending: PendingId,
+    file: String,
+}
+
+/// A store that is applied and will be answered when the journal has it.
+struct Fresh {
+    kept: Acknowledged,
+    stored: Stored,
+    answer: Promise<StoreAnswer>,
+}
+
 struct Worker {
     parts: Parts,
     waiting: Receiver<Work>,
     stats: Arc<CommitStats>,
-    /// Acknowledged relaxed stores of a failed transaction.
-    redo: Vec<StoreJob>,
+    /// Acknowledged stores of a failed transaction.
+    redo: Vec<Acknowledged>,
 }
 
 /// The open transaction.
@@ -225,7 +236,8 @@ struct Batch<'i> {
     txn: WriteTxn<'i>,
     changes: usize,
     waiters: Vec<Waiter>,
-    relaxed: Vec<StoreJob>,
+    acknowledged: Vec<Acknowledged>,
+    fresh: Vec<Fresh>,
     commit_now: bool,
     deadline: Instant,
 }
@@ -248,11 +260,7 @@ impl Worker {
                 }
             };
             open = match self.fill(&mut batch, first) {
-                Ok(()) if batch.is_due() => {
-                    self.commit(batch);
-                    None
-                }
-                Ok(()) => Some(batch),
+                Ok(()) => self.make_safe(batch, &index),
                 Err(failure) => {
                     self.abandon(batch, &failure);
                     None
@@ -283,28 +291,35 @@ impl Worker {
             txn: index.write()?,
             changes: 0,
             waiters: Vec::new(),
-            relaxed: Vec::new(),
+            acknowledged: Vec::new(),
+            fresh: Vec::new(),
             commit_now: false,
-            deadline: Instant::now() + RELAXED_DELAY_MAX,
+            deadline: Instant::now() + UNCOMMITTED_DELAY_MAX,
         };
-        for job in &self.redo {
-            // A refusal now cannot be told to the sender any more; start-up finds the file by its record.
-            if let Err(StoreRefusal::Index(error)) = job.apply(&mut batch.txn) {
+        for kept in &mut self.redo {
+            let (image, pending) = (kept.image, kept.pending.0);
+            let again = kept
+                .job
+                .apply_as(&mut batch.txn, image, pending, &kept.file);
+            // The index is as it was when the store was first applied, so it is not refused now.
+            if let Err(StoreRefusal::Index(error)) = again {
                 return Err(error.into());
             }
             batch.changes += 1;
             batch.commit_now = true;
         }
-        batch.relaxed.append(&mut self.redo);
+        batch.acknowledged.append(&mut self.redo);
         Ok(batch)
     }
 
     /// Applies the first piece of work and everything else that waits.
     fn fill(&mut self, batch: &mut Batch<'_>, first: Option<Work>) -> Result<(), Failure> {
         let mut next = first;
+        let mut taken = 0;
         while let Some(work) = next {
             self.apply(batch, work)?;
-            if batch.changes >= BATCH_MAX {
+            taken += 1;
+            if taken >= BATCH_MAX {
                 break;
             }
             next = self.waiting.try_recv().ok();
@@ -335,28 +350,22 @@ impl Worker {
     }
 
     fn apply_store(
-        &self,
+        &mut self,
         batch: &mut Batch<'_>,
-        mut job: Box<StoreJob>,
+        job: Box<StoreJob>,
         answer: Promise<StoreAnswer>,
     ) -> Result<(), Failure> {
         let stored = match job.apply(&mut batch.txn) {
             Ok(stored) => stored,
             Err(refusal @ StoreRefusal::Link { .. }) => {
                 batch.changes -= 1;
-                let result = Err(StoreError::refused(job.refusal_status, refusal.to_string()));
-                answer.answer(StoreAnswer {
-                    job: Some(job),
-                    result,
-                });
+                let refused = StoreError::refused(job.refusal_status, refusal.to_string());
+                answer.answer(Err(refused));
                 return Ok(());
             }
             Err(StoreRefusal::Index(error)) => {
                 let failure = error.into();
-                answer.answer(StoreAnswer {
-                    job: Some(job),
-                    result: Err(StoreError::from(&failure)),
-                });
+                answer.answer(Err(StoreError::from(&failure)));
                 return Err(failure);
             }
         };
@@ -364,29 +373,96 @@ impl Worker {
             let in_flight = &self.parts.in_flight;
             in_flight.set_file(&job.uid, pending, stored.device, &stored.file);
         }
-        // Only a new file under a name that is free in the committed index, too, may be written before the
-        // commit: not a re-store, not a deleted object's name, nothing behind a change that could free one.
-        let early = job.relaxed && stored.outcome == Outcome::New && !stored.overwrites;
-        if early && !batch.commit_now {
-            // Applied again after a failed commit, it must get the name that its file has by then.
-            job.file_candidate.clone_from(&stored.file);
-            job.candidate_taken = false;
-            batch.relaxed.push(*job);
-            self.stats.uncommitted.fetch_add(1, Ordering::Release);
-            answer.answer(StoreAnswer {
-                job: None,
-                result: Ok(stored),
+        if let Some(pending) = self.stage(batch, &job, &stored) {
+            batch.fresh.push(Fresh {
+                kept: Acknowledged {
+                    job,
+                    image: stored.image.image,
+                    pending,
+                    file: stored.file.clone(),
+                },
+                stored,
+                answer,
             });
             return Ok(());
         }
         batch.commit_now = true;
-        batch.waiters.push(Box::new(move |outcome| {
-            answer.answer(StoreAnswer {
-                job: Some(job),
-                result: outcome.map(|()| stored).map_err(Into::into),
-            });
-        }));
+        batch.answer_after_commit(stored, answer);
         Ok(())
+    }
+
+    /// Gets a new store ready for the journal. `None`: it is to wait for the commit, since it is no new object
+    /// (the old file stays until the new row is committed), takes over a name that the committed index may still
+    /// give to another, follows a change that waits, or has no room.
+    fn stage(&mut self, batch: &Batch<'_>, job: &StoreJob, stored: &Stored) -> Option<PendingId> {
+        let pending = stored.pending?;
+        let generation = self.parts.index.generation();
+        let fits = stored.outcome == Outcome::New
+            && !stored.overwrites
+            && !batch.commit_now
+            && self
+                .parts
+                .journal
+                .stage(generation, &job.record(stored, pending));
+        fits.then_some(pending)
+    }
+
+    /// Makes what the batch has taken in safe and answers it; hands the batch back when it stays open.
+    fn make_safe<'i>(&mut self, mut batch: Batch<'i>, index: &'i Index) -> Option<Batch<'i>> {
+        if batch.commit_now {
+            self.parts.journal.unstage();
+            for fresh in std::mem::take(&mut batch.fresh) {
+                batch.answer_after_commit(fresh.stored, fresh.answer);
+            }
+        } else if !batch.fresh.is_empty() {
+            let sync = batch.fresh.iter().any(|fresh| !fresh.kept.job.relaxed);
+            if let Err(error) = self.parts.journal.write(sync) {
+                self.take_back(batch, &error, index);
+                return None;
+            }
+            for fresh in std::mem::take(&mut batch.fresh) {
+                batch.acknowledged.push(fresh.kept);
+                self.stats.uncommitted.fetch_add(1, Ordering::Release);
+                fresh.answer.answer(Ok(fresh.stored));
+            }
+        }
+        if batch.is_due() {
+            self.commit(batch);
+            return None;
+        }
+        Some(batch)
+    }
+
+    /// The journal failed: refuses the stores that it was to hold. Those acknowledged before are committed
+    /// without them, which also makes dead whatever was written. Unless there was merely no space, nothing is
+    /// written any more until the next start.
+    fn take_back(&mut self, batch: Batch<'_>, error: &std::io::Error, index: &Index) {
+        self.stats.failures.fetch_add(1, Ordering::Relaxed);
+        let path = self.parts.journal.path().display();
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        let failure = if full {
+            Failure::Full(format!("{path}: {error}"))
+        } else {
+            Failure::ReadOnly(format!("{path}: {error}"))
+        };
+        let Batch {
+            txn,
+            acknowledged,
+            fresh,
+            ..
+        } = batch;
+        drop(txn);
+        self.redo.extend(acknowledged);
+        // When this fails, the stores stay in journal and memory as after any failed commit.
+        if let Ok(batch) = self.begin(index) {
+            self.commit(batch);
+        }
+        if !full {
+            index.set_read_only();
+        }
+        for fresh in fresh {
+            fresh.answer.answer(Err(StoreError::from(&failure)));
+        }
     }
 
     fn commit(&mut self, batch: Batch<'_>) {
@@ -407,14 +483,13 @@ impl Worker {
             self.stats.commits.fetch_add(1, Ordering::Relaxed);
             self.stats.changes.fetch_add(changes, Ordering::Relaxed);
             self.stats.commit_us.fetch_add(took, Ordering::Relaxed);
-            let relaxed = batch.relaxed.len() as u64;
-            self.stats.uncommitted.fetch_sub(relaxed, Ordering::Release);
-            // Everything answered so far is committed, so no record is needed any more. Failing to empty the
-            // journal costs start-up time, nothing else.
-            let _kept = self.parts.relaxed.clear();
+            let acknowledged = batch.acknowledged.len() as u64;
+            self.stats
+                .uncommitted
+                .fetch_sub(acknowledged, Ordering::Release);
         } else {
             self.stats.failures.fetch_add(1, Ordering::Relaxed);
-            self.redo.extend(batch.relaxed);
+            self.redo.extend(batch.acknowledged);
         }
         for waiter in batch.waiters {
             waiter(outcome.as_ref().copied());
@@ -425,7 +500,11 @@ impl Worker {
     fn abandon(&mut self, batch: Batch<'_>, failure: &Failure) {
         self.stats.failures.fetch_add(1, Ordering::Relaxed);
         drop(batch.txn);
-        self.redo.extend(batch.relaxed);
+        self.parts.journal.unstage();
+        self.redo.extend(batch.acknowledged);
+        for fresh in batch.fresh {
+            fresh.answer.answer(Err(StoreError::from(failure)));
+        }
         for waiter in batch.waiters {
             waiter(Err(failure));
         }
@@ -433,9 +512,15 @@ impl Worker {
 }
 
 impl Batch<'_> {
+    fn answer_after_commit(&mut self, stored: Stored, answer: Promise<StoreAnswer>) {
+        self.waiters.push(Box::new(move |outcome| {
+            answer.answer(outcome.map(|()| stored).map_err(Into::into));
+        }));
+    }
+
     fn is_due(&self) -> bool {
         self.commit_now
-            || self.relaxed.len() >= RELAXED_BATCH_MAX
+            || self.acknowledged.len() >= UNCOMMITTED_MAX
             || Instant::now() >= self.deadline
     }
 }
@@ -443,10 +528,7 @@ impl Batch<'_> {
 /// Answers work that no transaction could be begun for.
 fn refuse(work: Work, failure: &Failure) {
     match work {
-        Work::Store(job, answer) => answer.answer(StoreAnswer {
-            job: Some(job),
-            result: Err(failure.into()),
-        }),
+        Work::Store(_, answer) => answer.answer(Err(failure.into())),
         Work::Change(_, fail) => fail(Err(failure)),
         Work::Flush(answer) => answer.answer(Err(failure.into())),
     }

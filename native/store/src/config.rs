@@ -20,11 +20,13 @@ pub enum Durability {
     Relaxed,
 }
 
-/// Objects up to this size ride in the index's transaction until their files are synced. Above it, a sync of
+/// Objects up to this size ride in journal and index until their files are synced. Above it, a sync of
 /// the file beside the commit is cheaper than writing the bytes twice.
 pub const JOURNAL_OBJECT_BYTES: usize = 64 * 1024;
 /// Largest value taken for it: journal objects are held in memory.
 pub const JOURNAL_OBJECT_BYTES_MAX: usize = 4 << 20;
+/// Size of the journal of new stores: what can be acknowledged between two commits of the index.
+pub const JOURNAL_BYTES: u64 = 32 << 20;
 /// `MAGDeviceFullThreshHold`, megabytes.
 pub const FULL_THRESHOLD_MB: u64 = 30;
 /// `MaxFileNameLength`.
@@ -71,6 +73,8 @@ pub struct ArchiveConfig {
     pub durability_by_ae: HashMap<String, Durability>,
     /// Objects up to this size are journalled, see [`JOURNAL_OBJECT_BYTES`].
     pub journal_object_bytes: usize,
+    /// Size of the journal when it is made, see [`JOURNAL_BYTES`].
+    pub journal_bytes: u64,
     /// A device with less free space than this takes no new objects.
     pub full_threshold_mb: u64,
     /// Objects prepared ahead of a sender; 0 prepares none.
@@ -102,6 +106,7 @@ impl ArchiveConfig {
             durability: Durability::Durable,
             durability_by_ae: HashMap::new(),
             journal_object_bytes: JOURNAL_OBJECT_BYTES,
+            journal_bytes: JOURNAL_BYTES,
             full_threshold_mb: FULL_THRESHOLD_MB,
             read_ahead_objects: READ_AHEAD_OBJECTS,
             read_ahead_bytes: READ_AHEAD_BYTES,

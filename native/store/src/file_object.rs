@@ -126,6 +126,30 @@ pub(crate) fn read_object(path: &Path, limits: ScanLimits) -> Result<FileObject,
     })
 }
 
+/// Reads a whole object from memory.
+pub(crate) fn object_of_bytes(bytes: &[u8], limits: ScanLimits) -> Result<FileObject, StoreError> {
+    let layout = match probe(bytes) {
+        Ok(Some(layout)) => layout,
+        Ok(None) => return Err(not_understood("the file ends before the data set")),
+        Err(error) => return Err(not_understood(&error.to_string())),
+    };
+    let dataset = bytes.get(layout.dataset_offset as usize..);
+    let dataset = dataset.unwrap_or_default();
+    let mut scanner = HeaderScanner::new(layout.syntax, limits);
+    scanner
+        .push(dataset)
+        .map_err(|e| not_understood(&e.to_string()))?;
+    let scanned = scanner
+        .finish()
+        .map_err(|e| not_understood(&e.to_string()))?;
+    Ok(FileObject {
+        layout,
+        scanned,
+        hash: *blake3::hash(dataset).as_bytes(),
+        file_bytes: bytes.len() as u64,
+    })
+}
+
 /// Whether a file has this size and its data set this hash.
 pub(crate) fn matches(path: &Path, file_bytes: u64, dataset_offset: u32, hash: &[u8; 32]) -> bool {
     let Ok(mut file) = File::open(path) else {

@@ -2,12 +2,14 @@
 //!
 //! Three ways lead from here to the acknowledgement; each is safe at every point where power or process may
 //! end (the table stands in `recover`):
-//! - a small durable object rides in the index's transaction and is written to its place after the commit;
-//! - a large durable object is in its temporary file; file sync and commit run side by side, then it is renamed;
-//! - a relaxed object is entered in the open transaction and in `relaxed.journal`, then written or renamed.
+//! - a small durable object rides in the journal and is written to its place after the journal's sync;
+//! - a large durable object is in its temporary file, whose sync runs beside the journal's, then it is renamed;
+//! - a relaxed object is noted in the journal without a sync, then written or renamed.
 //!
-//! A store that fails after its commit is taken back by a second one before the sender hears of it.
+//! A re-store waits for the index's commit instead of the journal. A store that fails after either is taken
+//! back by a commit of its own before the sender hears of it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -27,7 +29,6 @@ use crate::incoming::{Incoming, StoreOutcome, not_understood};
 use crate::job::{JobPending, StoreJob};
 use crate::pixel;
 use crate::place::Place;
-use crate::relaxed::RelaxedRecord;
 use crate::temp_file::TempFile;
 
 /// Ends one store.
@@ -36,10 +37,6 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     let scanner = incoming.scanner.take().ok_or(StoreError::Closed)?;
     let scanned = scanner.finish().map_err(not_understood)?;
     check_identity(&incoming, &scanned.header)?;
-    let checked = Instant::now();
-    // The disk takes the last bytes while the rest is prepared.
-    incoming.complete_file()?;
-    let written = Instant::now();
     let mut warnings: Vec<String> = scanned.warnings.iter().map(ToString::to_string).collect();
     let dataset_bytes = scanned.dataset_bytes;
     let (header, pixel) = edited(&mut incoming, scanned)?;
@@ -49,9 +46,10 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     let rows = rows(&incoming, &header)?;
     warnings.extend(rows.warnings.iter().map(|w| format!("{w:?}")));
     let prepared = Instant::now();
-    incoming.times.scan += (checked - started) + (prepared - written);
+    incoming.times.scan += prepared - started;
+    incoming.complete_file()?;
     let hash = incoming.hash();
-    incoming.times.write += (written - checked) + prepared.elapsed();
+    incoming.times.write += prepared.elapsed();
     let job = job(&mut incoming, &header, pixel.as_ref(), rows, name, hash);
     let file_bytes = job.file_bytes;
     let mut store = Store { incoming };
@@ -187,7 +185,9 @@ fn job(
     };
     let pending = match (&incoming.temp, incoming.durability) {
         (Some(temp), _) => JobPending::Temp(temp.name.clone()),
-        (None, Durability::Durable) => JobPending::Journal(std::mem::take(&mut incoming.gathered)),
+        (None, Durability::Durable) => {
+            JobPending::Journal(Arc::new(std::mem::take(&mut incoming.gathered)))
+        }
         (None, Durability::Relaxed) => JobPending::Written,
     };
     let config = &incoming.config;
@@ -225,16 +225,20 @@ struct Store {
 }
 
 impl Store {
-    /// Commit, beside it the file's sync, then the place.
+    /// Journal or commit, beside it the file's sync, then the place.
     fn durable(&mut self, job: Box<StoreJob>) -> Result<Stored, StoreError> {
         let started = Instant::now();
+        let journal = match &job.pending {
+            JobPending::Journal(bytes) => Some(Arc::clone(bytes)),
+            JobPending::Temp(_) | JobPending::Written => None,
+        };
         let awaited = self.incoming.shared.committer.store(job);
         let synced = self.incoming.temp.as_ref().map(TempFile::sync);
         let synced_at = Instant::now();
         self.incoming.times.sync = synced_at - started;
         let answer = awaited.wait().ok_or(StoreError::Closed)?;
         self.incoming.times.index = synced_at.elapsed();
-        let stored = answer.result?;
+        let stored = answer?;
         if stored.outcome == Outcome::Ignored {
             return Ok(stored);
         }
@@ -243,50 +247,26 @@ impl Store {
             self.revoke(&stored);
             return Err(StoreError::ReadOnly(error.to_string()));
         }
-        let journal = answer.job.as_ref().and_then(|job| match &job.pending {
-            JobPending::Journal(bytes) => Some(bytes.as_slice()),
-            JobPending::Temp(_) | JobPending::Written => None,
-        });
+        let journal = journal.as_ref().map(|bytes| bytes.as_slice());
         let placed = self.place(&stored, journal, false);
         let journal_bytes = journal.map_or(0, |bytes| bytes.len() as u64);
         self.placed(placed, stored, journal_bytes)
     }
 
-    /// Apply, note in the relaxed journal, then the place.
+    /// Journal without a sync, then the place; a re-store waits for the commit.
     fn relaxed(&mut self, job: Box<StoreJob>) -> Result<Stored, StoreError> {
         let started = Instant::now();
-        let mut record = RelaxedRecord {
-            image: 0,
-            device: job.device,
-            file_bytes: job.file_bytes,
-            hash: job.hash,
-            calling_ae: job.calling_ae.clone(),
-            file: String::new(),
-        };
         let awaited = self.incoming.shared.committer.store(job);
         let answer = awaited.wait().ok_or(StoreError::Closed)?;
         self.incoming.times.index = started.elapsed();
-        let stored = answer.result?;
-        if stored.outcome == Outcome::Ignored {
-            return Ok(stored);
-        }
-        let committed = answer.job.is_some();
-        if !committed {
-            record.image = stored.image.image;
-            record.file.clone_from(&stored.file);
-            if let Err(error) = self.incoming.shared.relaxed.append(&record) {
-                self.revoke(&stored);
-                let path = self
-                    .incoming
-                    .config
-                    .index_dir
-                    .join(crate::relaxed::RELAXED_JOURNAL);
-                return Err(StoreError::io("write", &path, error));
-            }
-        }
+        let stored = answer?;
+        let rewritten = match stored.outcome {
+            Outcome::Ignored => return Ok(stored),
+            Outcome::New => false,
+            Outcome::Rewritten => true,
+        };
         let bytes = std::mem::take(&mut self.incoming.gathered);
         let journal = self.incoming.temp.is_none().then_some(bytes.as_slice());
-        let rewritten = stored.outcome == Outcome::Rewritten;
         let placed = self.place(&stored, journal, rewritten);
         self.incoming.shared.buffers.give(bytes);
         self.placed(placed, stored, 0)
@@ -351,7 +331,7 @@ impl Store {
         self.incoming.device.set_read_only(&error.to_string());
     }
 
-    /// Takes a committed store back. When even that fails the row stays with a file that start-up checks.
+    /// Takes an entered store back. When even that fails the row stays with a file that start-up checks.
     fn revoke(&self, stored: &Stored) {
         let Some(pending) = stored.pending else {
             return;

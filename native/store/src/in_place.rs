@@ -1,5 +1,5 @@
-//! Enters a file that already stands on a device: for `regen`, and for relaxed stores that a killed process
-//! left without a row.
+//! Enters a file that already stands on a device: for `regen`, and for acknowledged stores that a crash left
+//! without a row.
 
 use pyserver_proto::header::Header;
 use pyserver_proto::tag::Tag;

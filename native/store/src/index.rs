@@ -6,12 +6,13 @@
 
 use std::cell::OnceCell;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use heed::{Env, WithoutTls};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::ahead::Ahead;
+use crate::calendar::unix_time;
 use crate::columns::Columns;
 use crate::extract::Extractor;
 use crate::index_error::IndexError;
@@ -60,6 +61,8 @@ pub struct Index {
     ahead: Ahead,
     writer: Mutex<WriterState>,
     read_only: AtomicBool,
+    /// Counts commits; see `Index::generation`.
+    generation: AtomicU64,
 }
 
 /// What the writer knows between transactions. Empty after a failed or abandoned one.
@@ -92,7 +95,10 @@ impl Index {
             ahead: Ahead::open(dir),
             writer: Mutex::new(WriterState::default()),
             read_only: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
         };
+        let generation = read_generation(&index)?;
+        index.generation.store(generation, Ordering::Release);
         index.settle_layout(progress)?;
         index.load_sop_memory()?;
         Ok(index)
@@ -165,10 +171,37 @@ impl Index {
         error.into()
     }
 
+    /// Lets nothing be written any more until the index is opened again.
+    pub(crate) fn set_read_only(&self) {
+        self.read_only.store(true, Ordering::Release);
+    }
+
+    /// Number of the commit in force. What `journal` holds counts only if it was written on top of this one.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     /// Bytes of the environment's file that are in use.
     pub fn used_bytes(&self) -> u64 {
         self.env.non_free_pages_size().unwrap_or(0)
     }
+}
+
+/// The number of the last commit. A new index starts at a number that no other one had, so that it takes
+/// nothing from a journal that is not its own.
+fn read_generation(index: &Index) -> Result<u64, IndexError> {
+    let meta = index.tables.meta;
+    let mut txn = index.env.write_txn()?;
+    if let Some(bytes) = meta.get(&txn, meta_key::GENERATION)? {
+        return bytes
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| IndexError::Corrupt("generation"));
+    }
+    let generation = unix_time() << 20;
+    meta.put(&mut txn, meta_key::GENERATION, &generation.to_be_bytes())?;
+    txn.commit()?;
+    Ok(generation)
 }
 
 fn read_counters(index: &Index, txn: &heed::RoTxn<'_>) -> Result<Counters, IndexError> {
@@ -242,9 +275,27 @@ pub struct WriteTxn<'i> {
 }
 
 impl WriteTxn<'_> {
-    /// Makes everything durable and visible. On an error nothing has changed; anything but a full disk
-    /// turns the index read-only.
-    pub fn commit(mut self) -> Result<(), IndexError> {
+    /// Makes everything durable and visible, and what the journal held of it superfluous. On an error nothing
+    /// has changed; anything but a full disk turns the index read-only.
+    pub fn commit(self) -> Result<(), IndexError> {
+        let generation = self.index.generation() + 1;
+        self.commit_as(generation)
+    }
+
+    /// The same for a change that leaves open what the journal holds.
+    pub(crate) fn commit_beside_journal(self) -> Result<(), IndexError> {
+        let generation = self.index.generation();
+        self.commit_as(generation)
+    }
+
+    /// Gives the next store these numbers, unless they have been given.
+    pub(crate) fn number_from(&mut self, image: u64, pending: u64) {
+        let counters = &mut self.counters;
+        counters.image = counters.image.max(image.saturating_sub(1));
+        counters.pending = counters.pending.max(pending.saturating_sub(1));
+    }
+
+    fn commit_as(mut self, generation: u64) -> Result<(), IndexError> {
         if self.broken {
             return Err(IndexError::Corrupt("a change failed half-way"));
         }
@@ -253,6 +304,11 @@ impl WriteTxn<'_> {
         let record = self.counters.encode();
         let meta = self.index.tables.meta;
         meta.put(&mut self.txn, meta_key::COUNTERS, &record)?;
+        meta.put(
+            &mut self.txn,
+            meta_key::GENERATION,
+            &generation.to_be_bytes(),
+        )?;
         let Self {
             txn,
             index,
@@ -264,6 +320,7 @@ impl WriteTxn<'_> {
         let result = txn.commit().map_err(|error| index.commit_error(error));
         match &result {
             Ok(()) => {
+                index.generation.store(generation, Ordering::Release);
                 state.counters = Some(counters);
                 state.sop = sop;
                 state.keep = true;
@@ -274,7 +331,7 @@ impl WriteTxn<'_> {
                 }
             }
             Err(IndexError::Full(_)) => {}
-            Err(_) => index.read_only.store(true, Ordering::Release),
+            Err(_) => index.set_read_only(),
         }
         result
     }

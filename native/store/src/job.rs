@@ -1,15 +1,18 @@
 //! One object on its way through the committer: everything the index stores about it, owned.
 
+use std::sync::Arc;
+
 use crate::apply::{BlobFacts, StoreChange, StoreRefusal, Stored};
 use crate::extract::RowValues;
 use crate::index::WriteTxn;
-use crate::pending::PendingKind;
+use crate::journal::Record;
+use crate::pending::{PendingId, PendingKind};
 
 /// How the file comes to stand under its final name.
 #[derive(Debug)]
 pub(crate) enum JobPending {
     /// The file's bytes ride in the transaction; the file is written afterwards.
-    Journal(Vec<u8>),
+    Journal(Arc<Vec<u8>>),
     /// The file is in the device's private folder under this name.
     Temp(String),
     /// The file is written after the answer, or stands already; only the system has it.
@@ -84,15 +87,53 @@ impl StoreJob {
                 pixel: &self.pixel,
             },
             header: &self.header,
-            pending: match &self.pending {
-                JobPending::Journal(bytes) => PendingKind::Journal(bytes),
-                JobPending::Temp(name) => PendingKind::Temp(name),
-                JobPending::Written => PendingKind::Written,
-            },
+            pending: self.content(),
             calling_ae: &self.calling_ae,
             called_ae: &self.called_ae,
             jobs: &jobs,
             now: self.now,
         })
+    }
+
+    /// Where the file's bytes are.
+    fn content(&self) -> PendingKind<'_> {
+        match &self.pending {
+            JobPending::Journal(bytes) => PendingKind::Journal(bytes),
+            JobPending::Temp(name) => PendingKind::Temp(name),
+            JobPending::Written => PendingKind::Written,
+        }
+    }
+
+    /// What the journal says about it once it is applied.
+    pub(crate) fn record<'a>(&'a self, stored: &'a Stored, pending: PendingId) -> Record<'a> {
+        Record {
+            image: stored.image.image,
+            pending: pending.0,
+            now: self.now,
+            device: self.device,
+            dataset_offset: self.dataset_offset,
+            file_bytes: self.file_bytes,
+            hash: self.hash,
+            file: &stored.file,
+            calling_ae: &self.calling_ae,
+            called_ae: &self.called_ae,
+            jobs: self.jobs.iter().map(Vec::as_slice).collect(),
+            content: self.content(),
+        }
+    }
+
+    /// Applies an acknowledged store again, in a transaction that lacks it, under the numbers and the name it
+    /// was given.
+    pub(crate) fn apply_as(
+        &mut self,
+        txn: &mut WriteTxn<'_>,
+        image: u64,
+        pending: u64,
+        file: &str,
+    ) -> Result<Stored, StoreRefusal> {
+        txn.number_from(image, pending);
+        file.clone_into(&mut self.file_candidate);
+        self.candidate_taken = false;
+        self.apply(txn)
     }
 }

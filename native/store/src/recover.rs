@@ -1,4 +1,4 @@
-//! What start-up does about a crash, from the pending records and two journals alone: the archive is never
+//! What start-up does about a crash, from the journal and the pending records alone: the archive is never
 //! walked.
 //!
 //! What a crash can leave, for each way an object takes (`finish`), in the order of time. "Killed" leaves
@@ -10,22 +10,36 @@
 //! all ways
 //!   while receiving                    a temporary file, no record          removed
 //!   before the commit                  the same                             removed
-//! small and durable (journal)
-//!   after the commit, before or while  record with the bytes, no file or a  file written again from the
-//!   the file is written, or before it  partial or old one                   record, then renamed over
+//! new, small and durable
+//!   after the journal's sync, before   journal record with the bytes; no    entered again from the record;
+//!   the commit (acknowledged)          row; no, partial or whole file       then as after the commit
+//!   after the commit, before or while  pending record with the bytes, no    file written again from the
+//!   the file is written, or before it  or partial or old file               record, then renamed over
 //!   is synced (acknowledged)
-//! large and durable (temp)
-//!   after the commit, before the       record, temporary file that may be   hash fits: renamed. Else the row
-//!   file's sync                        torn; not acknowledged               is taken back, the file removed
-//!   after the sync, before or after    record, whole file under temporary   renamed, or nothing
-//!   the rename (acknowledged)          or final name
-//! relaxed, new
-//!   applied, not committed, file not   relaxed record; no or a partial      a file shorter than its record is
+//! new, large and durable
+//!   after the journal's sync, before   journal record, temporary file that  hash fits: entered again, then
+//!   the file's sync                    may be torn; no row, not             renamed. Else the record is
+//!                                      acknowledged                         dropped, the file removed
+//!   after both syncs, before the       journal record, no row, whole file   entered again, renamed unless it
+//!   commit (acknowledged)              under temporary or final name        is
+//!   after the commit, before the       pending record, temporary file that  hash fits: renamed. Else the row
+//!   file's sync                        may be torn; not acknowledged        is taken back, the file removed
+//!   after both, before or after the    pending record, whole file under     renamed, or nothing
+//!   rename (acknowledged)              temporary or final name
+//! new, relaxed
+//!   noted, not committed, file not     journal record; no or a partial      a file that is not whole is
 //!   whole (not acknowledged)           file, no row                         removed
-//!   the same, file whole               relaxed record, whole file, no row   the file is entered
+//!   the same, file whole               journal record, whole file, no row   entered again
 //!   (acknowledged; killed)
-//!   committed, not settled             record; after a power cut the file   hash fits: kept. Else the row is
-//!                                      may be torn                          taken back, the file removed
+//!   the same, after a power cut        perhaps neither record nor row, a    nothing: `fsck` tells of the file
+//!                                      name with or without content
+//!   committed, not settled             pending record; after a power cut    hash fits: kept. Else the row is
+//!                                      the file may be torn                 taken back, the file removed
+//! new, any way
+//!   while the journal is written, or   a chain of records that ends with    the records before it count;
+//!   before its sync (not               a torn one                           temporary files of others are
+//!   acknowledged)                                                           removed
+//!   after the commit                   records of an earlier generation     none of them counts
 //! re-store, any way
 //!   before its file is in place        old file whole, new row              as above; a row taken back brings
 //!                                                                           the old row back to its old file
@@ -34,12 +48,15 @@
 //! delete
 //!   after the commit                   tombs and orphans in the index       the reaper goes on
 //! ```
-//! Records are handled from the newest to the oldest: taking back a re-store makes the store before it current
+//! The journal comes first: its records are applied in their order, under the numbers and names they were given,
+//! and committed at once, so that a crash in the middle of this starts it again or finds it done. Then pending
+//! records are handled from the newest to the oldest: taking back a re-store makes the store before it current
 //! again, whose own record then puts its file right. At the end every device is synced once and the records
 //! go; a device that cannot be synced keeps its records and refuses stores.
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,14 +65,15 @@ use crate::blob::Disk;
 use crate::config::ArchiveConfig;
 use crate::device::Device;
 use crate::error::StoreError;
-use crate::file_object::{matches, read_object};
+use crate::file_object::{FileObject, matches, object_of_bytes, read_object};
 use crate::filename::name_of_disk;
 use crate::in_place::job_in_place;
-use crate::index::{Index, Progress};
-use crate::pending::{PendingEntry, PendingFile, PendingId};
+use crate::index::{Index, Progress, WriteTxn};
+use crate::job::{JobPending, StoreJob};
+use crate::journal::{Journal, Record};
+use crate::pending::{PendingEntry, PendingFile, PendingId, PendingKind};
 use crate::place::Place;
 use crate::reaper::remove_file;
-use crate::relaxed::RelaxedRecord;
 
 /// What start-up found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,7 +86,7 @@ pub struct RecoveryReport {
     pub renamed: u64,
     /// Stores taken back because their bytes were not whole. None of them was acknowledged as durable.
     pub revoked: u64,
-    /// Acknowledged relaxed stores entered again.
+    /// Stores entered again from the journal.
     pub entered: u64,
     /// Partial files of relaxed stores removed.
     pub partial: u64,
@@ -86,7 +104,7 @@ pub(crate) fn recover(
     index: &Index,
     devices: &[Arc<Device>],
     config: &ArchiveConfig,
-    records: &[RelaxedRecord],
+    journal: &Journal,
     progress: Progress<'_>,
 ) -> Result<RecoveryReport, StoreError> {
     let started = Instant::now();
@@ -96,21 +114,17 @@ pub(crate) fn recover(
         devices,
         config,
         report: RecoveryReport::default(),
-        committed: index.read()?.counters()?.image,
         keep: HashSet::new(),
     };
+    recovery.replay(journal)?;
     let ids = recovery.pending_ids()?;
-    let total = (ids.len() + records.len()) as u64;
+    let total = ids.len() as u64;
     let mut settled = Vec::with_capacity(ids.len());
     for (done, &id) in ids.iter().rev().enumerate() {
         progress("recovery", done as u64, total);
         if recovery.store(id)? {
             settled.push(id);
         }
-    }
-    for (done, record) in records.iter().enumerate() {
-        progress("recovery", (ids.len() + done) as u64, total);
-        recovery.relaxed(record)?;
     }
     recovery.settle(&settled)?;
     recovery.empty_temp_folders()?;
@@ -126,8 +140,6 @@ struct Recovery<'a> {
     devices: &'a [Arc<Device>],
     config: &'a ArchiveConfig,
     report: RecoveryReport,
-    /// Last image number that was committed before the crash.
-    committed: u64,
     /// Temporary files that records still refer to.
     keep: HashSet<(u16, String)>,
 }
@@ -212,59 +224,122 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Enters the file of an acknowledged relaxed store whose row was not committed.
-    fn relaxed(&mut self, record: &RelaxedRecord) -> Result<(), StoreError> {
+    /// Enters the stores again that the journal holds beyond the last commit. It commits also when there are
+    /// none: what stands in the journal from here on belongs to this run.
+    fn replay(&mut self, journal: &Journal) -> Result<(), StoreError> {
+        let index = self.index;
+        let mut txn = index.write()?;
+        journal.replay(index.generation(), |record| self.enter(&mut txn, record))?;
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn enter(&mut self, txn: &mut WriteTxn<'_>, record: &Record<'_>) -> Result<(), StoreError> {
         let Some(device) = self.devices.get(usize::from(record.device)) else {
-            return Ok(());
+            return Err(StoreError::Config(format!(
+                "MAGDevice{} is not configured, but {} is still to be written to it",
+                record.device, record.file
+            )));
         };
-        // Its row was committed; what became of it since is in the index.
-        if record.image <= self.committed {
-            return Ok(());
-        }
-        let path = device.path(&record.file);
-        let Ok(facts) = fs::symlink_metadata(&path) else {
-            return Ok(());
-        };
-        if facts.len() < record.file_bytes {
-            remove_file(self.disk.as_ref(), device, &record.file)?;
-            self.report.partial += 1;
-            return Ok(());
-        }
-        let object = match read_object(&path, self.config.scan_limits) {
-            Ok(object) if object.hash == record.hash => object,
-            // Torn by a power cut, and never committed. A name that the index knows is left to the reaper.
-            _ => {
-                let index = self.index.read()?;
-                if !index.file_is_named(record.device, &record.file)? {
-                    remove_file(self.disk.as_ref(), device, &record.file)?;
-                    self.report.partial += 1;
+        let device = Arc::clone(device);
+        let object = match record.content {
+            PendingKind::Journal(bytes) => object_of_bytes(bytes, self.config.scan_limits),
+            PendingKind::Temp(name) => {
+                let (temp, path) = (device.temp_path(name), device.path(record.file));
+                let Some(path) = [temp, path].into_iter().find(|path| whole(path, record)) else {
+                    self.report.revoked += 1;
+                    return Ok(());
+                };
+                read_object(&path, self.config.scan_limits)
+            }
+            PendingKind::Written => {
+                let path = device.path(record.file);
+                if !whole(&path, record) {
+                    return self.remove_partial(&device, record.file);
                 }
-                return Ok(());
+                read_object(&path, self.config.scan_limits)
             }
         };
-        let job = job_in_place(
+        let mut job = match object.and_then(|object| self.job(object, record)) {
+            Ok(job) => job,
+            Err(error) => return self.keep_file(&device, record, &error.to_string()),
+        };
+        if txn.live_image(&job.rows.sop_instance)?.is_some() {
+            return Ok(());
+        }
+        match job.apply_as(txn, record.image, record.pending, record.file) {
+            Ok(stored) if stored.file == record.file => {
+                self.report.entered += 1;
+                Ok(())
+            }
+            Ok(_) => Err(StoreError::Index(format!(
+                "{} belongs to another object",
+                device.path(record.file).display()
+            ))),
+            Err(StoreRefusal::Index(error)) => Err(error.into()),
+            Err(refusal) => self.keep_file(&device, record, &refusal.to_string()),
+        }
+    }
+
+    /// The job as it was when it was acknowledged. Should the settings have become stricter since, it is
+    /// taken all the same.
+    fn job(&self, object: FileObject, record: &Record<'_>) -> Result<Box<StoreJob>, StoreError> {
+        let config = ArchiveConfig {
+            accept_invalid_uids: true,
+            ..self.config.clone()
+        };
+        let mut job = job_in_place(
             object,
             record.device,
-            record.file.clone(),
-            &record.calling_ae,
+            record.file.to_owned(),
+            record.calling_ae,
             self.index.extractor(),
-            self.config,
+            &config,
         )?;
-        let mut txn = self.index.write()?;
-        match job.apply(&mut txn) {
-            Ok(stored) if stored.file == record.file => {
-                txn.commit()?;
-                self.report.entered += 1;
-            }
-            Ok(_) => self.problem(format!("{} belongs to another object", path.display())),
-            Err(StoreRefusal::Link { .. }) => {
-                self.problem(format!(
-                    "{} does not fit its patient or study",
-                    path.display()
-                ));
-            }
-            Err(StoreRefusal::Index(error)) => return Err(error.into()),
+        record.called_ae.clone_into(&mut job.called_ae);
+        job.jobs = record.jobs.iter().map(|job| job.to_vec()).collect();
+        job.now = record.now;
+        job.pending = match record.content {
+            PendingKind::Journal(bytes) => JobPending::Journal(Arc::new(bytes.to_vec())),
+            PendingKind::Temp(name) => JobPending::Temp(name.to_owned()),
+            PendingKind::Written => JobPending::Written,
+        };
+        Ok(job)
+    }
+
+    /// Removes what was written of a relaxed store that was not acknowledged, or torn by a power cut. A name
+    /// that the index knows is left to the reaper.
+    fn remove_partial(&mut self, device: &Device, file: &str) -> Result<(), StoreError> {
+        let stands = device.path(file).symlink_metadata().is_ok();
+        if stands && !self.index.read()?.file_is_named(device.number(), file)? {
+            remove_file(self.disk.as_ref(), device, file)?;
+            self.report.partial += 1;
         }
+        Ok(())
+    }
+
+    /// An acknowledged object that cannot be entered keeps its file, for `fsck` and `regen` to find.
+    fn keep_file(
+        &mut self,
+        device: &Device,
+        record: &Record<'_>,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let path = device.path(record.file);
+        if !whole(&path, record) {
+            let place = Place {
+                disk: self.disk,
+                device,
+                file: record.file,
+                replace: false,
+            };
+            match record.content {
+                PendingKind::Journal(bytes) => place.bytes(bytes, true)?,
+                PendingKind::Temp(name) => place.renamed(&device.temp_path(name))?,
+                PendingKind::Written => {}
+            }
+        }
+        self.problem(format!("{}: not entered again: {reason}", path.display()));
         Ok(())
     }
 
@@ -324,4 +399,8 @@ impl Recovery<'_> {
     fn problem(&mut self, text: String) {
         self.report.problems.push(text);
     }
+}
+
+fn whole(path: &Path, record: &Record<'_>) -> bool {
+    matches(path, record.file_bytes, record.dataset_offset, &record.hash)
 }

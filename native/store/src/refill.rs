@@ -129,7 +129,7 @@ impl Index {
             table.put(&mut txn.txn, key, &row)?;
         }
         *done += rows.len() as u64;
-        txn.commit()?;
+        txn.commit_beside_journal()?;
         Ok(rows.into_iter().next_back().map(|(key, _)| key))
     }
 
@@ -150,7 +150,7 @@ impl Index {
             }
         }
         *done += rows.len() as u64;
-        txn.commit()?;
+        txn.commit_beside_journal()?;
         Ok(rows.into_iter().next_back().map(|(key, _)| key))
     }
 }

@@ -99,7 +99,7 @@ impl Archive {
         let Some(answer) = self.shared.committer.store(job).wait() else {
             return Err(StoreError::Closed);
         };
-        match answer.result {
+        match answer {
             Ok(stored) => settle_in_place(&self.shared, &stored, &file),
             Err(StoreError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
@@ -261,7 +261,7 @@ impl Regen<'_> {
     ) -> Result<(), StoreError> {
         for (name, awaited) in waiting.drain(..) {
             let answer = awaited.wait().ok_or(StoreError::Closed)?;
-            match answer.result {
+            match answer {
                 Ok(stored) => {
                     if !settle_in_place(self.shared, &stored, name)? {
                         self.refuse(name, "the file is being removed");

@@ -62,6 +62,8 @@ pub mod meta_key {
     pub const SOP: &[u8] = b"sop";
     /// The counters and totals (`Counters`).
     pub const COUNTERS: &[u8] = b"counters";
+    /// Number of the commit, u64; the records of `journal` belong to one of them.
+    pub const GENERATION: &[u8] = b"generation";
 }
 
 /// Query/retrieve level of a row.

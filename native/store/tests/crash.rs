@@ -240,6 +240,7 @@ fn fail_everywhere(script: &Script, fault: Fault) {
             .devices
             .iter()
             .any(|device| device.read_only.is_some());
+        let read_only = read_only || archive.stats().index_read_only;
         match next {
             Ok(_) => assert!(!read_only, "{about}"),
             Err(error) => {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use pyserver_store::blob::{BlobFile, Disk, SystemDisk};
 
 /// What happens at the N-th operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "not every file needs all of it")]
 pub enum Fault {
     /// Nothing is done any more, then or later.
     Crash,
@@ -24,6 +26,8 @@ pub enum Fault {
     Syncs,
     /// There is no space from then on.
     Full,
+    /// Every commit of the index from then on fails.
+    Commits,
 }
 
 /// What the machine loses.
@@ -48,6 +52,18 @@ enum Undo {
         path: PathBuf,
         bytes: Vec<u8>,
     },
+    /// What stood in a file that is written again and again, as the journal is.
+    Overwritten {
+        path: PathBuf,
+        offset: u64,
+        old: Vec<u8>,
+    },
+}
+
+/// Writes old bytes back.
+fn restore(path: &Path, old: &[u8], offset: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(old, offset).unwrap();
 }
 
 #[derive(Default)]
@@ -110,6 +126,7 @@ impl FaultDisk {
                                 fs::write(to, old).unwrap();
                             }
                         }
+                        Undo::Overwritten { path, offset, old } => restore(&path, &old, offset),
                         Undo::Removed { path, bytes } => {
                             fs::create_dir_all(path.parent().unwrap()).unwrap();
                             fs::write(path, bytes).unwrap();
@@ -118,6 +135,13 @@ impl FaultDisk {
                 }
             }
             Loss::Contents => {
+                for undo in state.undo.iter().rev() {
+                    // The later half comes out first, or alone.
+                    if let Undo::Overwritten { path, offset, old } = undo {
+                        let half = old.len() / 2;
+                        restore(path, &old[..half], *offset);
+                    }
+                }
                 for path in state.dirty.drain() {
                     if let Ok(file) = File::options().write(true).open(&path) {
                         let length = file.metadata().unwrap().len();
@@ -157,6 +181,7 @@ impl FaultDisk {
             }
             Fault::Once(code) if number == at && name != "commit" => error(code),
             Fault::Syncs if number >= at && name.starts_with("sync") => error(5),
+            Fault::Commits if number >= at && name == "commit" => error(5),
             Fault::Full if number >= at && matches!(name, "create" | "write" | "folders") => {
                 error(28)
             }
@@ -194,7 +219,15 @@ impl Disk for FaultDisk {
             SystemDisk.write_at(blob, &bytes[..bytes.len() / 2], offset)?;
             return Err(io::Error::other("crashed"));
         }
-        self.state.lock().dirty.insert(blob.path.clone());
+        let mut state = self.state.lock();
+        let mut old = vec![0; bytes.len()];
+        if !state.dirty.contains(&blob.path) && blob.file.read_exact_at(&mut old, offset).is_ok() {
+            let path = blob.path.clone();
+            state.undo.push(Undo::Overwritten { path, offset, old });
+        } else {
+            state.dirty.insert(blob.path.clone());
+        }
+        drop(state);
         SystemDisk.write_at(blob, bytes, offset)
     }
 
@@ -203,8 +236,11 @@ impl Disk for FaultDisk {
     fn sync(&self, blob: &BlobFile) -> io::Result<()> {
         self.run("sync", &blob.path, |state| {
             state.dirty.remove(&blob.path);
-            let created = |undo: &Undo| matches!(undo, Undo::Created(path) if *path == blob.path);
-            state.undo.retain(|undo| !created(undo));
+            let synced = |undo: &Undo| match undo {
+                Undo::Created(path) | Undo::Overwritten { path, .. } => *path == blob.path,
+                Undo::Renamed { .. } | Undo::Removed { .. } => false,
+            };
+            state.undo.retain(|undo| !synced(undo));
             Ok(())
         })
     }

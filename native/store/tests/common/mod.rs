@@ -84,6 +84,7 @@ pub fn config(home: &Path) -> ArchiveConfig {
     ArchiveConfig {
         file_name_syntax: NameSyntax::BuiltIn(8),
         full_threshold_mb: 0,
+        journal_bytes: 512 << 10,
         ..ArchiveConfig::new(home)
     }
 }
