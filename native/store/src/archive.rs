@@ -25,6 +25,7 @@ use crate::in_flight::InFlight;
 use crate::incoming::{Incoming, ReceiveContext};
 use crate::index::{Index, IndexOptions, Progress};
 use crate::journal::Journal;
+use crate::mark::FolderMarks;
 use crate::reaper::Reaper;
 use crate::recover::{RecoveryReport, recover};
 use crate::schema::Level;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub devices: Vec<Arc<Device>>,
     pub committer: Arc<Committer>,
     pub settler: Arc<Settler>,
+    pub marks: Arc<FolderMarks>,
     pub in_flight: Arc<InFlight>,
     pub buffers: Buffers,
     /// Counter of file names.
@@ -158,13 +160,20 @@ impl Archive {
             in_flight: Arc::clone(&in_flight),
             journal,
         })?);
-        let settler = Settler::start(Arc::clone(&disk), devices.clone(), Arc::clone(&committer))?;
+        let marks = Arc::new(FolderMarks::new(Arc::clone(&disk)));
+        let settler = Settler::start(
+            Arc::clone(&disk),
+            devices.clone(),
+            Arc::clone(&committer),
+            Arc::clone(&marks),
+        )?;
         let shared = Arc::new(Shared {
             disk,
             index,
             devices,
             committer,
             settler: Arc::new(settler),
+            marks,
             in_flight,
             buffers: Buffers::default(),
             counter: AtomicU16::new(0),

@@ -38,6 +38,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Everything written to the file system so far survives a power cut. `root` was opened before the writes,
     /// so that the kernel reports every failure since.
     fn sync_file_system(&self, root: &File) -> io::Result<()>;
+    /// Makes a symbolic link.
+    fn link(&self, target: &Path, link: &Path) -> io::Result<()>;
     /// Puts a file in another's place, or under a new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -88,6 +90,10 @@ impl Disk for SystemDisk {
 
     fn sync_file_system(&self, root: &File) -> io::Result<()> {
         rustix::fs::syncfs(root).map_err(Into::into)
+    }
+
+    fn link(&self, target: &Path, link: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(target, link)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

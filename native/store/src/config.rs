@@ -26,7 +26,7 @@ pub const JOURNAL_OBJECT_BYTES: usize = 64 * 1024;
 /// Largest value taken for it: journal objects are held in memory.
 pub const JOURNAL_OBJECT_BYTES_MAX: usize = 4 << 20;
 /// Size of the journal of new stores: what can be acknowledged between two commits of the index.
-pub const JOURNAL_BYTES: u64 = 32 << 20;
+pub const JOURNAL_BYTES: u64 = 8 << 20;
 /// `MAGDeviceFullThreshHold`, megabytes.
 pub const FULL_THRESHOLD_MB: u64 = 30;
 /// `MaxFileNameLength`.

@@ -93,12 +93,18 @@ impl Device {
         self.root.join(disk_name(file))
     }
 
-    /// A fresh name in the private folder.
+    /// A fresh name in the private folder, for a file.
     pub fn temp_name(&self) -> String {
-        format!(
-            "{:016x}.part",
-            self.next_temp.fetch_add(1, Ordering::Relaxed)
-        )
+        format!("{:016x}.part", self.next_temp_number())
+    }
+
+    /// A fresh name in the private folder, for a mark on a folder.
+    pub fn mark_name(&self) -> String {
+        format!("{:016x}.mark", self.next_temp_number())
+    }
+
+    fn next_temp_number(&self) -> u64 {
+        self.next_temp.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Where a file of the private folder is.

@@ -4,7 +4,7 @@
 //! end (the table stands in `recover`):
 //! - a small durable object rides in the journal and is written to its place after the journal's sync;
 //! - a large durable object is in its temporary file, whose sync runs beside the journal's, then it is renamed;
-//! - a relaxed object is noted in the journal without a sync, then written or renamed.
+//! - a relaxed object is noted in the journal without a sync, its folder is marked, then it is written or renamed.
 //!
 //! A re-store waits for the index's commit instead of the journal. A store that fails after either is taken
 //! back by a commit of its own before the sender hears of it.
@@ -27,6 +27,7 @@ use crate::filename::{NameInputs, NameSyntax};
 use crate::headers;
 use crate::incoming::{Incoming, StoreOutcome, not_understood};
 use crate::job::{JobPending, StoreJob};
+use crate::mark::Mark;
 use crate::pixel;
 use crate::place::Place;
 use crate::temp_file::TempFile;
@@ -37,6 +38,10 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     let scanner = incoming.scanner.take().ok_or(StoreError::Closed)?;
     let scanned = scanner.finish().map_err(not_understood)?;
     check_identity(&incoming, &scanned.header)?;
+    let checked = Instant::now();
+    // The disk takes the last bytes while the rest is prepared.
+    incoming.complete_file()?;
+    let written = Instant::now();
     let mut warnings: Vec<String> = scanned.warnings.iter().map(ToString::to_string).collect();
     let dataset_bytes = scanned.dataset_bytes;
     let (header, pixel) = edited(&mut incoming, scanned)?;
@@ -46,10 +51,9 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     let rows = rows(&incoming, &header)?;
     warnings.extend(rows.warnings.iter().map(|w| format!("{w:?}")));
     let prepared = Instant::now();
-    incoming.times.scan += prepared - started;
-    incoming.complete_file()?;
+    incoming.times.scan += (checked - started) + (prepared - written);
     let hash = incoming.hash();
-    incoming.times.write += prepared.elapsed();
+    incoming.times.write += (written - checked) + prepared.elapsed();
     let job = job(&mut incoming, &header, pixel.as_ref(), rows, name, hash);
     let file_bytes = job.file_bytes;
     let mut store = Store { incoming };
@@ -250,7 +254,7 @@ impl Store {
         let journal = journal.as_ref().map(|bytes| bytes.as_slice());
         let placed = self.place(&stored, journal, false);
         let journal_bytes = journal.map_or(0, |bytes| bytes.len() as u64);
-        self.placed(placed, stored, journal_bytes)
+        self.placed(placed, stored, journal_bytes, None)
     }
 
     /// Journal without a sync, then the place; a re-store waits for the commit.
@@ -260,16 +264,26 @@ impl Store {
         let answer = awaited.wait().ok_or(StoreError::Closed)?;
         self.incoming.times.index = started.elapsed();
         let stored = answer?;
-        let rewritten = match stored.outcome {
-            Outcome::Ignored => return Ok(stored),
-            Outcome::New => false,
-            Outcome::Rewritten => true,
+        if stored.outcome == Outcome::Ignored {
+            return Ok(stored);
+        }
+        let mark = {
+            let marks = &self.incoming.shared.marks;
+            marks.enter(&self.incoming.device, &stored.file)
+        };
+        let mark = match mark {
+            Ok(mark) => mark,
+            Err(error) => {
+                self.revoke(&stored);
+                return Err(error);
+            }
         };
         let bytes = std::mem::take(&mut self.incoming.gathered);
         let journal = self.incoming.temp.is_none().then_some(bytes.as_slice());
+        let rewritten = stored.outcome == Outcome::Rewritten;
         let placed = self.place(&stored, journal, rewritten);
         self.incoming.shared.buffers.give(bytes);
-        self.placed(placed, stored, 0)
+        self.placed(placed, stored, 0, Some(mark))
     }
 
     /// Puts the file where the index says. `sync`: its bytes must be durable before they replace others.
@@ -312,6 +326,7 @@ impl Store {
         placed: Result<(), StoreError>,
         stored: Stored,
         journal_bytes: u64,
+        mark: Option<Arc<Mark>>,
     ) -> Result<Stored, StoreError> {
         if let Err(error) = placed {
             self.revoke(&stored);
@@ -322,7 +337,7 @@ impl Store {
         }
         if let Some(pending) = stored.pending {
             let settler = &self.incoming.shared.settler;
-            settler.add(pending, stored.device, journal_bytes);
+            settler.add(pending, stored.device, journal_bytes, mark);
         }
         Ok(stored)
     }

@@ -18,7 +18,7 @@
 //! ```
 //! Integers big endian; texts, jobs and content with their length before them.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -33,6 +33,8 @@ use crate::pending::PendingKind;
 pub const JOURNAL_FILE: &str = "store.journal";
 /// Written at once while the journal is made.
 const ZEROS: usize = 1 << 20;
+/// The journal is made at most this part of the free space.
+const FREE_SHARE: u64 = 16;
 const CHECK_BYTES: usize = 32;
 const HEAD_BYTES: usize = 4 + CHECK_BYTES;
 const JOURNAL: u8 = 1;
@@ -83,7 +85,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in the index folder, or makes it `bytes` long.
+    /// Opens the journal in the index folder, or makes it `bytes` long; shorter where little space is left. One
+    /// without any room is no fault: stores then wait for the commit.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         index_dir: &Path,
@@ -105,6 +108,9 @@ impl Journal {
         let found = found
             .map_err(|e| StoreError::io("look at", &path, e))?
             .len();
+        let folder = File::open(index_dir).map_err(|e| StoreError::io("open", index_dir, e))?;
+        let free = disk.free_bytes(&folder).unwrap_or(0);
+        let bytes = bytes.min(free / FREE_SHARE);
         if found < bytes {
             lengthen(disk.as_ref(), &blob, found, bytes)
                 .and_then(|()| disk.sync(&blob))

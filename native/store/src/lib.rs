@@ -21,6 +21,7 @@ pub mod incoming;
 mod job;
 mod journal;
 pub mod lookahead;
+mod mark;
 mod object;
 mod pixel;
 mod place;

@@ -1,5 +1,5 @@
-//! What start-up does about a crash, from the journal and the pending records alone: the archive is never
-//! walked.
+//! What start-up does about a crash, from the journal, the pending records and the folders that are marked: the
+//! archive is never walked.
 //!
 //! What a crash can leave, for each way an object takes (`finish`), in the order of time. "Killed" leaves
 //! everything that was handed to the system; a power cut leaves only what was synced, of the rest anything.
@@ -31,8 +31,9 @@
 //!   whole (not acknowledged)           file, no row                         removed
 //!   the same, file whole               journal record, whole file, no row   entered again
 //!   (acknowledged; killed)
-//!   the same, after a power cut        perhaps neither record nor row, a    nothing: `fsck` tells of the file
-//!                                      name with or without content
+//!   the same, after a power cut        perhaps neither record nor row, a    the file is removed
+//!                                      name with or without content, in a
+//!                                      marked folder
 //!   committed, not settled             pending record; after a power cut    hash fits: kept. Else the row is
 //!                                      the file may be torn                 taken back, the file removed
 //! new, any way
@@ -71,6 +72,7 @@ use crate::in_place::job_in_place;
 use crate::index::{Index, Progress, WriteTxn};
 use crate::job::{JobPending, StoreJob};
 use crate::journal::{Journal, Record};
+use crate::mark::remove_unrecorded;
 use crate::pending::{PendingEntry, PendingFile, PendingId, PendingKind};
 use crate::place::Place;
 use crate::reaper::remove_file;
@@ -88,7 +90,7 @@ pub struct RecoveryReport {
     pub revoked: u64,
     /// Stores entered again from the journal.
     pub entered: u64,
-    /// Partial files of relaxed stores removed.
+    /// Files of relaxed stores removed because they were partial, or nothing was recorded of them.
     pub partial: u64,
     /// Temporary files removed.
     pub temporary: u64,
@@ -126,6 +128,7 @@ pub(crate) fn recover(
             settled.push(id);
         }
     }
+    recovery.remove_unrecorded()?;
     recovery.settle(&settled)?;
     recovery.empty_temp_folders()?;
     recovery.report.pending = ids.len() as u64;
@@ -343,6 +346,15 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Removes what a power cut left of relaxed stores that nothing was recorded of.
+    fn remove_unrecorded(&mut self) -> Result<(), StoreError> {
+        for device in self.devices {
+            let removed = remove_unrecorded(self.disk.as_ref(), self.index, device)?;
+            self.report.partial += removed;
+        }
+        Ok(())
+    }
+
     /// Syncs every device once and drops the records of those where that worked.
     fn settle(&mut self, settled: &[PendingId]) -> Result<(), StoreError> {
         let entered = self.report.entered > 0;
@@ -387,10 +399,10 @@ impl Recovery<'_> {
                     continue;
                 }
                 let path = entry.path();
-                self.disk
-                    .remove(&path)
-                    .map_err(|e| StoreError::io("remove", &path, e))?;
-                self.report.temporary += 1;
+                let failed = |e| StoreError::io("remove", &path, e);
+                let mark = entry.file_type().map_err(failed)?.is_symlink();
+                self.disk.remove(&path).map_err(failed)?;
+                self.report.temporary += u64::from(!mark);
             }
         }
         Ok(())

@@ -294,7 +294,7 @@ fn settle_in_place(shared: &Shared, stored: &Stored, file: &str) -> Result<bool,
         return Ok(true);
     };
     if stored.file == file {
-        shared.settler.add(pending, stored.device, 0);
+        shared.settler.add(pending, stored.device, 0, None);
         return Ok(true);
     }
     shared.committer.change(move |txn| txn.revoke(pending))?;

@@ -17,6 +17,7 @@ use crate::blob::Disk;
 use crate::commit::Committer;
 use crate::device::Device;
 use crate::error::StoreError;
+use crate::mark::{FolderMarks, Mark};
 use crate::pending::PendingId;
 
 /// The first file of a round waits at most this long.
@@ -32,6 +33,8 @@ const BACKLOG_ROUNDS_MAX: usize = 16;
 struct Entry {
     pending: PendingId,
     device: u16,
+    #[expect(dead_code, reason = "held until the file is settled")]
+    mark: Option<Arc<Mark>>,
 }
 
 #[derive(Default)]
@@ -68,6 +71,7 @@ impl Settler {
         disk: Arc<dyn Disk>,
         devices: Vec<Arc<Device>>,
         committer: Arc<Committer>,
+        marks: Arc<FolderMarks>,
     ) -> Result<Self, StoreError> {
         let state = Arc::new(State {
             queue: Mutex::new(Queue::default()),
@@ -81,6 +85,7 @@ impl Settler {
             disk,
             devices,
             committer,
+            marks,
         };
         let thread = std::thread::Builder::new()
             .name("settler".into())
@@ -93,7 +98,13 @@ impl Settler {
     }
 
     /// Hands in a file that stands in its place. Waits when far too many are on their way.
-    pub(crate) fn add(&self, pending: PendingId, device: u16, journal_bytes: u64) {
+    pub(crate) fn add(
+        &self,
+        pending: PendingId,
+        device: u16,
+        journal_bytes: u64,
+        mark: Option<Arc<Mark>>,
+    ) {
         let mut queue = self.state.queue.lock();
         while !queue.stop
             && (queue.entries.len() >= FILES_MAX * BACKLOG_ROUNDS_MAX
@@ -101,7 +112,11 @@ impl Settler {
         {
             self.state.changed.wait(&mut queue);
         }
-        queue.entries.push(Entry { pending, device });
+        queue.entries.push(Entry {
+            pending,
+            device,
+            mark,
+        });
         queue.bytes += journal_bytes;
         let first = queue.since.is_none();
         if first {
@@ -157,12 +172,13 @@ struct Worker {
     disk: Arc<dyn Disk>,
     devices: Vec<Arc<Device>>,
     committer: Arc<Committer>,
+    marks: Arc<FolderMarks>,
 }
 
 impl Worker {
     fn run(self) {
         while let Some(entries) = self.next_round() {
-            self.settle(&entries);
+            self.settle(entries);
             let mut queue = self.state.queue.lock();
             queue.working = false;
             self.state.changed.notify_all();
@@ -196,7 +212,7 @@ impl Worker {
         }
     }
 
-    fn settle(&self, entries: &[Entry]) {
+    fn settle(&self, entries: Vec<Entry>) {
         let numbers: BTreeSet<u16> = entries.iter().map(|entry| entry.device).collect();
         let synced: BTreeSet<u16> = numbers
             .into_iter()
@@ -217,6 +233,8 @@ impl Worker {
             .change(move |txn| txn.settle(&settled))
             .is_ok()
         {
+            drop(entries);
+            self.marks.sweep();
             self.state.rounds.fetch_add(1, Ordering::Relaxed);
             self.state.files.fetch_add(count, Ordering::Relaxed);
             if let Some(after_round) = self.state.after_round.get() {

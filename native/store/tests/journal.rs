@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // tests
 
 mod common;
-#[allow(dead_code, reason = "not every file needs all of it")]
 #[path = "common/fault_disk.rs"]
 mod fault_disk;
 

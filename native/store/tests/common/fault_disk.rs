@@ -16,7 +16,6 @@ use pyserver_store::blob::{BlobFile, Disk, SystemDisk};
 
 /// What happens at the N-th operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "not every file needs all of it")]
 pub enum Fault {
     /// Nothing is done any more, then or later.
     Crash,
@@ -182,7 +181,9 @@ impl FaultDisk {
             Fault::Once(code) if number == at && name != "commit" => error(code),
             Fault::Syncs if number >= at && name.starts_with("sync") => error(5),
             Fault::Commits if number >= at && name == "commit" => error(5),
-            Fault::Full if number >= at && matches!(name, "create" | "write" | "folders") => {
+            Fault::Full
+                if number >= at && matches!(name, "create" | "write" | "link" | "folders") =>
+            {
                 error(28)
             }
             _ => Ok(false),
@@ -253,6 +254,14 @@ impl Disk for FaultDisk {
         self.run("sync all", Path::new(""), |state| {
             state.undo.clear();
             state.dirty.clear();
+            Ok(())
+        })
+    }
+
+    fn link(&self, target: &Path, link: &Path) -> io::Result<()> {
+        self.run("link", link, |state| {
+            SystemDisk.link(target, link)?;
+            state.undo.push(Undo::Created(link.to_path_buf()));
             Ok(())
         })
     }
