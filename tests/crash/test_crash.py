@@ -20,7 +20,7 @@ from tests.support.server import Server
 
 DRIVER = Path(__file__).parent / "drivers" / "crash_ingest.py"
 AET = "CRASH_SCP"
-# Small objects ride in the index transaction, the others have a file of their own at once.
+# Small objects ride in the journal, the others have a file of their own at once.
 SIZES = "3000,60000,300000,3000000"
 BROKEN_PROMISES = (
     *("lost_file", "corrupt", "lost_index", "dangling", "orphan", "partial"),
@@ -86,7 +86,6 @@ def test_power_cut(tmp_path: Path, request: pytest.FixtureRequest) -> None:
 
 
 @needs_root
-@pytest.mark.slow
 def test_power_cut_relaxed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The last moments may be lost, but nothing may be half there."""
     cycles = "8" if request.config.getoption("--slow") else "2"

@@ -254,7 +254,7 @@ impl Worker {
                 Ok(batch) => batch,
                 Err(failure) => {
                     if let Some(work) = first {
-                        refuse(work, &failure);
+                        self.refuse(work, &failure);
                     }
                     continue;
                 }
@@ -287,8 +287,28 @@ impl Worker {
     }
 
     fn begin<'i>(&mut self, index: &'i Index) -> Result<Batch<'i>, Failure> {
+        if index.is_read_only() {
+            self.commit_acknowledged(index);
+        }
+        let txn = index.write()?;
+        self.begin_in(txn)
+    }
+
+    /// After a failure: commits the acknowledged stores that are left, and nothing else. Should this fail, it is
+    /// tried again; until then they stay in the journal.
+    fn commit_acknowledged(&mut self, index: &Index) {
+        if self.redo.is_empty() {
+            return;
+        }
+        let batch = index.write_acknowledged().map_err(Failure::from);
+        if let Ok(batch) = batch.and_then(|txn| self.begin_in(txn)) {
+            self.commit(batch);
+        }
+    }
+
+    fn begin_in<'i>(&mut self, txn: WriteTxn<'i>) -> Result<Batch<'i>, Failure> {
         let mut batch = Batch {
-            txn: index.write()?,
+            txn,
             changes: 0,
             waiters: Vec::new(),
             acknowledged: Vec::new(),
@@ -453,10 +473,7 @@ impl Worker {
         } = batch;
         drop(txn);
         self.redo.extend(acknowledged);
-        // When this fails, the stores stay in journal and memory as after any failed commit.
-        if let Ok(batch) = self.begin(index) {
-            self.commit(batch);
-        }
+        self.commit_acknowledged(index);
         if !full {
             index.set_read_only();
         }
@@ -496,6 +513,17 @@ impl Worker {
         }
     }
 
+    /// Answers work that no transaction could be begun for. A disk that fails takes the index's writing away, not
+    /// its reading: a flush is content with what could be committed.
+    fn refuse(&self, work: Work, failure: &Failure) {
+        match work {
+            Work::Store(_, answer) => answer.answer(Err(failure.into())),
+            Work::Change(_, fail) => fail(Err(failure)),
+            Work::Flush(answer) if self.parts.index.is_read_only() => answer.answer(Ok(())),
+            Work::Flush(answer) => answer.answer(Err(failure.into())),
+        }
+    }
+
     /// Gives up a transaction that broke while it was filled.
     fn abandon(&mut self, batch: Batch<'_>, failure: &Failure) {
         self.stats.failures.fetch_add(1, Ordering::Relaxed);
@@ -522,14 +550,5 @@ impl Batch<'_> {
         self.commit_now
             || self.acknowledged.len() >= UNCOMMITTED_MAX
             || Instant::now() >= self.deadline
-    }
-}
-
-/// Answers work that no transaction could be begun for.
-fn refuse(work: Work, failure: &Failure) {
-    match work {
-        Work::Store(_, answer) => answer.answer(Err(failure.into())),
-        Work::Change(_, fail) => fail(Err(failure)),
-        Work::Flush(answer) => answer.answer(Err(failure.into())),
     }
 }

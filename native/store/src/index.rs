@@ -118,6 +118,12 @@ impl Index {
         if self.is_read_only() {
             return Err(IndexError::ReadOnly);
         }
+        self.write_acknowledged()
+    }
+
+    /// The same after a failure, for nothing but what was acknowledged before it. A transaction writes every page
+    /// that is new in it, so one that is committed does not depend on what an earlier one failed to write.
+    pub(crate) fn write_acknowledged(&self) -> Result<WriteTxn<'_>, IndexError> {
         let mut state = Writer {
             state: self.writer.lock(),
             keep: false,

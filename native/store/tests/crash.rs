@@ -234,6 +234,8 @@ fn fail_everywhere(script: &Script, fault: Fault) {
         let over = run.disk.operations() < at;
         let about = format!("{} {fault:?} at {at}: {:?}", script.name, run.disk.log());
         run.disk.arm(u64::MAX, Fault::Crash);
+        // A thread in the background may hear of its failure only now; the second store is judged.
+        let _first = store(&archive, &sample(98, "later", SMALL), Durability::Durable);
         let next = store(&archive, &sample(99, "later", SMALL), Durability::Durable);
         let read_only = archive
             .stats()
