@@ -1,7 +1,7 @@
 """The order of calls behind an acknowledgement, read from a trace.
 
 Before a durable 0000 leaves, the object's bytes are synced (in its own file, or in the
-index transaction that carries a small one) and so is the index. A fault test can only
+journal that carries a small one) and so is the journal or the index. A fault test can only
 show that an error is heard; this one shows that the sync is asked for at all.
 """
 
