@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -73,14 +72,12 @@ def store_once(setting: Setting, kind: type[Peer], *, count: int, size: int, n: 
 def probe_once(setting: Setting, *, count: int, size: int, mode: str) -> Sample:
     """Plain files on the same disk."""
     folder = setting.fresh(f"probe-{mode}")
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     setting.memory.fill()
     try:
         return load.run("probe", dir=folder, count=count, size=size, mode=mode)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        quiet.settle(setting.folder)
+        quiet.leave(folder)
 
 
 def measure(

@@ -73,8 +73,7 @@ class Peer:
         return self.root / "log.txt"
 
     def start(self) -> None:
-        """Starts in an empty folder and waits for a C-ECHO."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        """Starts in a new folder and waits for a C-ECHO."""
         self.root.mkdir(parents=True)
         command = self.command()
         with self.log.open("wb") as log:
@@ -102,7 +101,7 @@ class Peer:
         return True
 
     def stop(self) -> None:
-        """Ends the process group and removes the folder; the disk is quiet afterwards."""
+        """Ends the process group; the disk is quiet afterwards."""
         if self._process is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 try:
@@ -114,8 +113,7 @@ class Peer:
                     continue
             self._process.wait()
             self._process = None
-        shutil.rmtree(self.root, ignore_errors=True)
-        quiet.settle(self.root.parent)
+        quiet.leave(self.root)
 
     def address(self) -> dict[str, object]:
         """Options of the load generator that reach this server."""

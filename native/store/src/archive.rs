@@ -30,6 +30,7 @@ use crate::reaper::Reaper;
 use crate::recover::{RecoveryReport, recover};
 use crate::schema::Level;
 use crate::settle::Settler;
+use crate::writers::Writers;
 
 /// Locked while the archive is open.
 const LOCK_FILE: &str = "archive.lock";
@@ -43,7 +44,8 @@ pub(crate) struct Shared {
     pub settler: Arc<Settler>,
     pub marks: Arc<FolderMarks>,
     pub in_flight: Arc<InFlight>,
-    pub buffers: Buffers,
+    pub buffers: Arc<Buffers>,
+    pub writers: Arc<Writers>,
     /// Counter of file names.
     pub counter: AtomicU16,
     pub figures: Figures,
@@ -167,6 +169,8 @@ impl Archive {
             Arc::clone(&committer),
             Arc::clone(&marks),
         )?;
+        let buffers = Arc::new(Buffers::default());
+        let writers = Arc::new(Writers::start(&disk, &buffers)?);
         let shared = Arc::new(Shared {
             disk,
             index,
@@ -175,7 +179,8 @@ impl Archive {
             settler: Arc::new(settler),
             marks,
             in_flight,
-            buffers: Buffers::default(),
+            writers,
+            buffers,
             counter: AtomicU16::new(0),
             figures: Figures::default(),
             config: RwLock::new(Arc::new(config)),
@@ -314,6 +319,7 @@ impl Archive {
 impl Drop for Archive {
     fn drop(&mut self) {
         self.reaper.stop();
+        self.shared.writers.stop();
         self.shared.settler.stop();
         self.shared.committer.stop();
     }

@@ -22,8 +22,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use parking_lot::Mutex;
 
 use crate::apply::{Outcome, StoreRefusal, Stored};
+use crate::batch::{Acknowledged, Batch, Fresh};
 use crate::blob::Disk;
 use crate::error::StoreError;
+use crate::failure::Failure;
 use crate::in_flight::InFlight;
 use crate::index::{Index, WriteTxn};
 use crate::index_error::IndexError;
@@ -34,10 +36,13 @@ use crate::reply::{Awaited, Promise, promise};
 
 /// Changes answered together. LIMIT: with 64 KiB journal objects a batch holds at most 16 MiB.
 const BATCH_MAX: usize = 256;
-/// Acknowledged stores in a transaction that nothing else forces to commit.
-const UNCOMMITTED_MAX: usize = 2048;
-/// How long an acknowledged store stays uncommitted at most.
-const UNCOMMITTED_DELAY_MAX: Duration = Duration::from_millis(100);
+/// Work that follows the one before it within this time is awaited by looking, not sleeping: to wake a thread
+/// costs more than a small object's whole store.
+const LOOK_MAX: Duration = Duration::from_micros(250);
+/// After so many that came alone.
+const LOOK_AFTER: u32 = 32;
+/// Pauses between two looks.
+const LOOK_SPINS: u32 = 20;
 /// Pause before changes of a failed commit are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -45,7 +50,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) type StoreAnswer = Result<Stored, StoreError>;
 
 /// Called with the commit's outcome.
-type Waiter = Box<dyn FnOnce(Result<(), &Failure>) + Send>;
+pub(crate) type Waiter = Box<dyn FnOnce(Result<(), &Failure>) + Send>;
 /// A change of the index that is not a store.
 type Change = Box<dyn FnOnce(&mut WriteTxn<'_>) -> Result<Waiter, IndexError> + Send>;
 
@@ -53,40 +58,6 @@ enum Work {
     Store(Box<StoreJob>, Promise<StoreAnswer>),
     Change(Change, Waiter),
     Flush(Promise<Result<(), StoreError>>),
-}
-
-/// Why a whole transaction failed; said to each change in it.
-#[derive(Debug, Clone)]
-pub(crate) enum Failure {
-    Full(String),
-    ReadOnly(String),
-    Other(String),
-}
-
-impl From<IndexError> for Failure {
-    fn from(error: IndexError) -> Self {
-        match error {
-            IndexError::Full(reason) => Self::Full(reason),
-            IndexError::ReadOnly => Self::ReadOnly(IndexError::ReadOnly.to_string()),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-impl From<&Failure> for StoreError {
-    fn from(failure: &Failure) -> Self {
-        match failure.clone() {
-            Failure::Full(reason) => Self::Full(reason),
-            Failure::ReadOnly(reason) => Self::ReadOnly(reason),
-            Failure::Other(reason) => Self::Index(reason),
-        }
-    }
-}
-
-impl From<IndexError> for StoreError {
-    fn from(error: IndexError) -> Self {
-        Self::from(&Failure::from(error))
-    }
 }
 
 /// Figures of the committer.
@@ -130,6 +101,9 @@ impl Committer {
             waiting,
             stats: Arc::clone(&stats),
             redo: Vec::new(),
+            may_look: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
+            dense: false,
+            single: 0,
         };
         let thread = std::thread::Builder::new()
             .name("committer".into())
@@ -208,38 +182,18 @@ impl Committer {
     }
 }
 
-/// An acknowledged store that is not committed yet.
-struct Acknowledged {
-    job: Box<StoreJob>,
-    image: u64,
-    pending: PendingId,
-    file: String,
-}
-
-/// A store that is applied and will be answered when the journal has it.
-struct Fresh {
-    kept: Acknowledged,
-    stored: Stored,
-    answer: Promise<StoreAnswer>,
-}
-
 struct Worker {
     parts: Parts,
     waiting: Receiver<Work>,
     stats: Arc<CommitStats>,
     /// Acknowledged stores of a failed transaction.
     redo: Vec<Acknowledged>,
-}
-
-/// The open transaction.
-struct Batch<'i> {
-    txn: WriteTxn<'i>,
-    changes: usize,
-    waiters: Vec<Waiter>,
-    acknowledged: Vec<Acknowledged>,
-    fresh: Vec<Fresh>,
-    commit_now: bool,
-    deadline: Instant,
+    /// Whether there is a core to look with.
+    may_look: bool,
+    /// Whether the work before came within `LOOK_MAX`.
+    dense: bool,
+    /// Pieces of work that came alone, one after the other.
+    single: u32,
 }
 
 impl Worker {
@@ -273,17 +227,42 @@ impl Worker {
     }
 
     /// The next piece of work; nothing when the open transaction is due, or a retry is.
-    fn next(&self, open: Option<&Batch<'_>>) -> Result<Option<Work>, ()> {
+    fn next(&mut self, open: Option<&Batch<'_>>) -> Result<Option<Work>, ()> {
         let deadline = match open {
             Some(batch) => batch.deadline,
             None if self.redo.is_empty() => return self.waiting.recv().map(Some).map_err(drop),
             None => Instant::now() + RETRY_PAUSE,
         };
-        match self.waiting.recv_deadline(deadline) {
+        if let Some(work) = self.look() {
+            return Ok(Some(work));
+        }
+        let started = Instant::now();
+        let work = self.waiting.recv_deadline(deadline);
+        self.dense = self.may_look && started.elapsed() < LOOK_MAX;
+        match work {
             Ok(work) => Ok(Some(work)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => Err(()),
         }
+    }
+
+    /// Looks for work that is about to come, as long as one sender is alone and quick. Among several, looking would
+    /// take the core away from those it waits for.
+    fn look(&mut self) -> Option<Work> {
+        if !self.dense || self.single < LOOK_AFTER {
+            return None;
+        }
+        let until = Instant::now() + LOOK_MAX;
+        while Instant::now() < until {
+            if let Ok(work) = self.waiting.try_recv() {
+                return Some(work);
+            }
+            for _ in 0..LOOK_SPINS {
+                std::hint::spin_loop();
+            }
+        }
+        self.dense = false;
+        None
     }
 
     fn begin<'i>(&mut self, index: &'i Index) -> Result<Batch<'i>, Failure> {
@@ -307,15 +286,7 @@ impl Worker {
     }
 
     fn begin_in<'i>(&mut self, txn: WriteTxn<'i>) -> Result<Batch<'i>, Failure> {
-        let mut batch = Batch {
-            txn,
-            changes: 0,
-            waiters: Vec::new(),
-            acknowledged: Vec::new(),
-            fresh: Vec::new(),
-            commit_now: false,
-            deadline: Instant::now() + UNCOMMITTED_DELAY_MAX,
-        };
+        let mut batch = Batch::new(txn);
         for kept in &mut self.redo {
             let (image, pending) = (kept.image, kept.pending.0);
             let again = kept
@@ -344,6 +315,11 @@ impl Worker {
             }
             next = self.waiting.try_recv().ok();
         }
+        self.single = if taken == 1 {
+            self.single.saturating_add(1)
+        } else {
+            0
+        };
         Ok(())
     }
 
@@ -536,19 +512,5 @@ impl Worker {
         for waiter in batch.waiters {
             waiter(Err(failure));
         }
-    }
-}
-
-impl Batch<'_> {
-    fn answer_after_commit(&mut self, stored: Stored, answer: Promise<StoreAnswer>) {
-        self.waiters.push(Box::new(move |outcome| {
-            answer.answer(outcome.map(|()| stored).map_err(Into::into));
-        }));
-    }
-
-    fn is_due(&self) -> bool {
-        self.commit_now
-            || self.acknowledged.len() >= UNCOMMITTED_MAX
-            || Instant::now() >= self.deadline
     }
 }

@@ -237,7 +237,9 @@ impl Store {
             JobPending::Temp(_) | JobPending::Written => None,
         };
         let awaited = self.incoming.shared.committer.store(job);
-        let synced = self.incoming.temp.as_ref().map(TempFile::sync);
+        let temp = self.incoming.temp.as_ref();
+        let written = temp.map_or(Ok(()), TempFile::wait);
+        let synced = temp.filter(|_| written.is_ok()).map(TempFile::sync);
         let synced_at = Instant::now();
         self.incoming.times.sync = synced_at - started;
         let answer = awaited.wait().ok_or(StoreError::Closed)?;
@@ -245,6 +247,10 @@ impl Store {
         let stored = answer?;
         if stored.outcome == Outcome::Ignored {
             return Ok(stored);
+        }
+        if let Err(error) = written {
+            self.revoke(&stored);
+            return Err(error);
         }
         if let Some(Err(error)) = synced {
             self.device_failed(&error);
@@ -266,6 +272,11 @@ impl Store {
         let stored = answer?;
         if stored.outcome == Outcome::Ignored {
             return Ok(stored);
+        }
+        let written = self.incoming.temp.as_ref().map_or(Ok(()), TempFile::wait);
+        if let Err(error) = written {
+            self.revoke(&stored);
+            return Err(error);
         }
         let mark = {
             let marks = &self.incoming.shared.marks;

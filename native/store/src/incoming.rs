@@ -231,7 +231,13 @@ impl Incoming {
         }
         let write_back = self.durability == Durability::Durable;
         let buffer = self.shared.buffers.take();
-        let mut temp = TempFile::create(&self.shared.disk, &self.device, buffer, write_back)?;
+        let mut temp = TempFile::create(
+            &self.shared.disk,
+            &self.device,
+            &self.shared.writers,
+            buffer,
+            write_back,
+        )?;
         let gathered = std::mem::take(&mut self.gathered);
         let (start, dataset) = gathered.split_at(self.dataset_offset.min(gathered.len()));
         if self.converter.is_none() {

@@ -1,6 +1,7 @@
 //! Where an object is kept, and whether it is safe now: devices, files, the LMDB index, the one committer.
 
 pub mod archive;
+mod batch;
 pub mod blob;
 mod buffers;
 mod calendar;
@@ -9,6 +10,7 @@ pub mod config;
 pub mod device;
 mod edit;
 pub mod error;
+mod failure;
 mod file_object;
 pub mod filename;
 mod filename_parse;
@@ -32,6 +34,7 @@ mod reply;
 mod settle;
 mod temp_file;
 mod walk_files;
+mod writers;
 
 mod ahead;
 pub mod apply;

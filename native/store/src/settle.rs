@@ -21,13 +21,13 @@ use crate::mark::{FolderMarks, Mark};
 use crate::pending::PendingId;
 
 /// The first file of a round waits at most this long.
-const DELAY_MAX: Duration = Duration::from_secs(1);
+const DELAY_MAX: Duration = Duration::from_secs(2);
 /// Files that start a round at once.
-const FILES_MAX: usize = 1024;
+const FILES_MAX: usize = 8192;
 /// Journal bytes that start a round at once.
-const BYTES_MAX: u64 = 32 << 20;
+const BYTES_MAX: u64 = 64 << 20;
 /// Stores wait when this many times as much has piled up: the disk is slower than the senders.
-const BACKLOG_ROUNDS_MAX: usize = 16;
+const BACKLOG_ROUNDS_MAX: usize = 4;
 
 /// A file in its place.
 struct Entry {

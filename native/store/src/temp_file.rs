@@ -1,21 +1,20 @@
 //! A file in a device's private folder while its bytes arrive. Dropped before it is handed over, it leaves
 //! no trace.
 //!
-//! Bytes are hashed on the way, gathered into large writes, and their write-out is started early so that the
-//! final sync has little left to wait for.
+//! Bytes are gathered into large writes, which a writer does meanwhile when one is free, and their write-out is
+//! started early so that the final sync has little left to wait for.
 
 use std::sync::Arc;
 
 use crate::blob::{BlobFile, Disk};
 use crate::device::Device;
 use crate::error::StoreError;
+use crate::writers::{Progress, Writers};
 
 /// Pieces at least this long are written from where they are.
 const DIRECT_WRITE_BYTES: usize = 64 * 1024;
 /// Shorter ones are gathered up to this.
 const GATHER_BYTES: usize = 128 * 1024;
-/// Write-out is started each time this much has been written.
-const WRITE_BACK_BYTES: u64 = 256 * 1024;
 
 /// The file.
 pub(crate) struct TempFile {
@@ -23,11 +22,13 @@ pub(crate) struct TempFile {
     device: Arc<Device>,
     /// Name in the private folder.
     pub name: String,
-    blob: Option<BlobFile>,
+    blob: Option<Arc<BlobFile>>,
     gathered: Vec<u8>,
+    /// Bytes handed to the system or to a writer.
     written: u64,
-    write_back_from: u64,
     write_back: bool,
+    writers: Arc<Writers>,
+    progress: Arc<Progress>,
 }
 
 impl TempFile {
@@ -35,6 +36,7 @@ impl TempFile {
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         device: &Arc<Device>,
+        writers: &Arc<Writers>,
         mut gathered: Vec<u8>,
         write_back: bool,
     ) -> Result<Self, StoreError> {
@@ -48,31 +50,73 @@ impl TempFile {
             disk: Arc::clone(disk),
             device: Arc::clone(device),
             name,
-            blob: Some(blob),
+            blob: Some(Arc::new(blob)),
             gathered,
             written: 0,
-            write_back_from: 0,
             write_back,
+            writers: Arc::clone(writers),
+            progress: Arc::default(),
         })
     }
 
     /// Appends bytes.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        if self.gathered.is_empty() && bytes.len() >= DIRECT_WRITE_BYTES {
+        let direct = self.gathered.is_empty() && bytes.len() >= DIRECT_WRITE_BYTES;
+        if direct && !self.progress.is_busy() && !self.writers.is_free() {
             return self.write(bytes);
         }
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() >= GATHER_BYTES {
-            self.flush()?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = GATHER_BYTES.saturating_sub(self.gathered.len()).max(1);
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.gathered.extend_from_slice(now);
+            rest = later;
+            if self.gathered.len() >= GATHER_BYTES {
+                self.hand_on()?;
+            }
         }
         Ok(())
     }
 
-    /// Hands everything to the system, and has it start on what is left.
+    /// Hands on what is still gathered.
     pub(crate) fn complete(&mut self) -> Result<(), StoreError> {
-        self.flush()?;
-        self.start_write_back(1);
-        Ok(())
+        if self.progress.is_busy() && !self.gathered.is_empty() {
+            return self.hand_on();
+        }
+        self.flush()
+    }
+
+    /// Waits until everything is with the system.
+    pub(crate) fn wait(&self) -> Result<(), StoreError> {
+        self.progress
+            .wait()
+            .map_err(|e| StoreError::io("write", &self.device.temp_path(&self.name), e))
+    }
+
+    /// Has what is gathered written by a free writer, or writes it.
+    fn hand_on(&mut self) -> Result<(), StoreError> {
+        let Some(blob) = &self.blob else {
+            return Err(StoreError::Closed);
+        };
+        if self.progress.failed() {
+            return self.wait();
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        let (length, at) = (gathered.len() as u64, self.written);
+        let offered = self
+            .writers
+            .offer(blob, gathered, at, self.write_back, &self.progress);
+        match offered {
+            Ok(empty) => {
+                self.gathered = empty;
+                self.count(length);
+                Ok(())
+            }
+            Err(gathered) => {
+                self.gathered = gathered;
+                self.flush()
+            }
+        }
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -86,38 +130,32 @@ impl TempFile {
         result
     }
 
-    /// Starts write-out when at least so many bytes have not been started.
-    fn start_write_back(&mut self, bytes_min: u64) {
-        let Some(blob) = self.blob.as_ref().filter(|_| self.write_back) else {
-            return;
-        };
-        let unstarted = self.written - self.write_back_from;
-        if unstarted >= bytes_min {
-            self.disk
-                .start_write_back(blob, self.write_back_from, unstarted);
-            self.write_back_from = self.written;
-        }
-    }
-
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let Some(blob) = &self.blob else {
             return Err(StoreError::Closed);
         };
+        let length = bytes.len() as u64;
         self.disk
             .write_at(blob, bytes, self.written)
             .map_err(|e| StoreError::io("write", &blob.path, e))?;
-        self.written += bytes.len() as u64;
-        self.device.take_room(bytes.len() as u64);
-        self.start_write_back(WRITE_BACK_BYTES);
+        if self.write_back {
+            self.disk.start_write_back(blob, self.written, length);
+        }
+        self.count(length);
         Ok(())
     }
 
-    /// Bytes handed to the system so far.
+    fn count(&mut self, bytes: u64) {
+        self.written += bytes;
+        self.device.take_room(bytes);
+    }
+
+    /// Bytes of the file so far, but for those still gathered.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Waits until content and name survive a power cut.
+    /// Waits until content and name survive a power cut. Everything must be with the system.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         let Some(blob) = &self.blob else {
             return Err(StoreError::Closed);
@@ -160,8 +198,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
         let device = Arc::new(Device::open(0, folder.path(), &SystemDisk).unwrap());
+        let writers = Arc::new(Writers::start(&disk, &Arc::default()).unwrap());
         let mut expected = Vec::new();
-        let mut file = TempFile::create(&disk, &device, Vec::new(), true).unwrap();
+        let mut file = TempFile::create(&disk, &device, &writers, Vec::new(), true).unwrap();
         for (n, size) in [10, 70_000, 100_000, 300_000, 1, 64 * 1024]
             .into_iter()
             .enumerate()
@@ -171,13 +210,14 @@ mod tests {
             file.append(&piece).unwrap();
         }
         file.complete().unwrap();
+        file.wait().unwrap();
         file.sync().unwrap();
         assert_eq!(file.written(), expected.len() as u64);
         let path = device.temp_path(&file.name);
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         drop(file);
         assert!(!path.exists());
-        let file = TempFile::create(&disk, &device, Vec::new(), false).unwrap();
+        let file = TempFile::create(&disk, &device, &writers, Vec::new(), false).unwrap();
         let path = device.temp_path(&file.name);
         file.hand_over();
         assert!(path.exists());

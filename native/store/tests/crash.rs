@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use common::*;
 use fault_disk::{Fault, FaultDisk, Loss};
-use ledger::{LARGE, Ledger, SMALL, Step, sample};
+use ledger::{HUGE, LARGE, Ledger, SMALL, Step, sample};
 use pyserver_proto::transfer_syntax::Encoding;
 use pyserver_store::archive::Archive;
 use pyserver_store::config::{ArchiveConfig, Durability};
@@ -31,7 +31,7 @@ struct Script {
     steps: &'static [Step],
 }
 
-const SCRIPTS: [Script; 7] = [
+const SCRIPTS: [Script; 8] = [
     Script {
         name: "new objects",
         syntax: "8",
@@ -70,6 +70,17 @@ const SCRIPTS: [Script; 7] = [
             Step::Store(1, "cccc", SMALL),
             Step::Store(2, "a", LARGE),
             Step::Store(2, "bb", LARGE),
+            Step::Settle,
+        ],
+    },
+    Script {
+        name: "written in pieces",
+        syntax: "8",
+        rename_on_rewrite: false,
+        before: &[],
+        steps: &[
+            Step::Store(1, "a", HUGE),
+            Step::Store(1, "bb", HUGE),
             Step::Settle,
         ],
     },

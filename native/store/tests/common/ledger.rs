@@ -16,6 +16,9 @@ pub const SMALL: usize = 400;
 /// And of one that has a file of its own while it arrives.
 pub const LARGE: usize = 90_000;
 
+/// And of one that the writers take pieces of.
+pub const HUGE: usize = 500_000;
+
 /// One step of a script.
 #[derive(Clone, Copy)]
 pub enum Step {
