@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import growth, load, report, rounds
+from bench import growth, load, quiet, report, rounds
 from bench.__main__ import main
 from bench.peers import Dcmqrscp, Peer, Storescp, installed
 from bench.rounds import Target, Work, interleave
@@ -31,7 +31,7 @@ def test_peers_run(command: str) -> None:
 
 @pytest.mark.peers
 @pytest.mark.parametrize("kind", [Storescp, Dcmqrscp])
-def test_a_stopped_peer_leaves_nothing(kind: type[Peer], tmp_path: Path) -> None:
+def test_a_stopped_peer_leaves_no_process(kind: type[Peer], tmp_path: Path) -> None:
     if not kind.version():
         pytest.skip(f"{kind.name} is not installed")
     peer = kind(tmp_path / "peer")
@@ -39,7 +39,19 @@ def test_a_stopped_peer_leaves_nothing(kind: type[Peer], tmp_path: Path) -> None
     pid = peer.pid
     peer.stop()
     assert not Path(f"/proc/{pid}").exists()
-    assert not peer.root.exists()
+
+
+def test_a_folder_goes_with_its_run_only_when_it_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "peer"
+    folder.mkdir()
+    (folder / "x").write_bytes(bytes(100_000))
+    quiet.leave(folder)
+    assert folder.exists()
+    monkeypatch.setattr(quiet, "KEPT_BYTES_MAX", 50_000)
+    quiet.leave(folder)
+    assert not folder.exists()
 
 
 def test_ratios_are_taken_within_a_round() -> None:
