@@ -95,6 +95,9 @@ impl CommandResponse {
             .take(ERROR_COMMENT_CHARS_MAX)
             .map(safe)
             .collect();
+        // A blank at the cut would be padding to the reader.
+        let length = self.error_comment.trim_end_matches(' ').len();
+        self.error_comment.truncate(length);
         self
     }
 
