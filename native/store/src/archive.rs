@@ -30,6 +30,7 @@ use crate::reaper::Reaper;
 use crate::recover::{RecoveryReport, recover};
 use crate::schema::Level;
 use crate::settle::Settler;
+use crate::spool::Spool;
 use crate::writers::Writers;
 
 /// Locked while the archive is open.
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub in_flight: Arc<InFlight>,
     pub buffers: Arc<Buffers>,
     pub writers: Arc<Writers>,
+    pub spool: Arc<Spool>,
     /// Counter of file names.
     pub counter: AtomicU16,
     pub figures: Figures,
@@ -155,6 +157,9 @@ impl Archive {
         let index = Arc::new(index);
         let journal = Journal::open(&disk, &index_dir, config.journal_bytes)?;
         let report = recover(&disk, &index, &devices, &config, &journal, progress)?;
+        // Records that recovery had to leave may refer to the spool.
+        let left = index.read()?.pending_count()?;
+        let spool = journal.spool(if left == 0 { config.spool_bytes } else { 0 });
         let in_flight = Arc::new(InFlight::default());
         let committer = Arc::new(Committer::start(Parts {
             index: Arc::clone(&index),
@@ -180,6 +185,7 @@ impl Archive {
             marks,
             in_flight,
             writers,
+            spool,
             buffers,
             counter: AtomicU16::new(0),
             figures: Figures::default(),
@@ -320,6 +326,7 @@ impl Drop for Archive {
     fn drop(&mut self) {
         self.reaper.stop();
         self.shared.writers.stop();
+        self.shared.spool.stop();
         self.shared.settler.stop();
         self.shared.committer.stop();
     }

@@ -47,7 +47,15 @@ const LOOK_SPINS: u32 = 20;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a store got.
-pub(crate) type StoreAnswer = Result<Stored, StoreError>;
+pub(crate) type StoreAnswer = Result<Entered, StoreError>;
+
+/// An entered store.
+pub(crate) struct Entered {
+    /// Where and as what.
+    pub stored: Stored,
+    /// Whether the journal, and with it the spool, was synced for it; otherwise the index was committed.
+    pub journaled: bool,
+}
 
 /// Called with the commit's outcome.
 pub(crate) type Waiter = Box<dyn FnOnce(Result<(), &Failure>) + Send>;
@@ -419,7 +427,10 @@ impl Worker {
             for fresh in std::mem::take(&mut batch.fresh) {
                 batch.acknowledged.push(fresh.kept);
                 self.stats.uncommitted.fetch_add(1, Ordering::Release);
-                fresh.answer.answer(Ok(fresh.stored));
+                fresh.answer.answer(Ok(Entered {
+                    stored: fresh.stored,
+                    journaled: sync,
+                }));
             }
         }
         if batch.is_due() {

@@ -20,7 +20,7 @@ use crate::device::Device;
 use crate::edit::{Edits, reaches_past_patient, splice};
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::finish::finish;
-use crate::temp_file::TempFile;
+use crate::temp_file::{TempFile, WriteBack};
 
 /// Elements before the patient's are waited for up to this many bytes; an object that has more there is
 /// stored without edits of its data.
@@ -229,7 +229,13 @@ impl Incoming {
             let wanted = self.wanted_edits();
             self.edit(&wanted);
         }
-        let write_back = self.durability == Durability::Durable;
+        let write_back = match self.durability {
+            Durability::Relaxed => WriteBack::Later,
+            Durability::Durable => match self.shared.spool.begin() {
+                Some(blocks) => WriteBack::Spool(blocks),
+                None => WriteBack::Early,
+            },
+        };
         let buffer = self.shared.buffers.take();
         let mut temp = TempFile::create(
             &self.shared.disk,

@@ -15,6 +15,8 @@ pub(crate) enum JobPending {
     Journal(Arc<Vec<u8>>),
     /// The file is in the device's private folder under this name.
     Temp(String),
+    /// The same, and its bytes are in the spool (`spool::Spooled`).
+    Spooled(Vec<u8>),
     /// The file is written after the answer, or stands already; only the system has it.
     Written,
 }
@@ -101,6 +103,7 @@ impl StoreJob {
             JobPending::Journal(bytes) => PendingKind::Journal(bytes),
             JobPending::Temp(name) => PendingKind::Temp(name),
             JobPending::Written => PendingKind::Written,
+            JobPending::Spooled(spooled) => PendingKind::Spooled(spooled),
         }
     }
 

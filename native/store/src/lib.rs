@@ -32,6 +32,7 @@ pub mod recover;
 pub mod regen;
 mod reply;
 mod settle;
+mod spool;
 mod temp_file;
 mod walk_files;
 mod writers;

@@ -22,6 +22,7 @@ use crate::in_place::job_in_place;
 use crate::index::Progress;
 use crate::job::StoreJob;
 use crate::schema::Level;
+use crate::settle::Held;
 use crate::walk_files::{DeviceFiles, order, relative_to};
 
 /// Files between two notes of what is done.
@@ -100,7 +101,7 @@ impl Archive {
             return Err(StoreError::Closed);
         };
         match answer {
-            Ok(stored) => settle_in_place(&self.shared, &stored, &file),
+            Ok(entered) => settle_in_place(&self.shared, &entered.stored, &file),
             Err(StoreError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -262,13 +263,13 @@ impl Regen<'_> {
         for (name, awaited) in waiting.drain(..) {
             let answer = awaited.wait().ok_or(StoreError::Closed)?;
             match answer {
-                Ok(stored) => {
-                    if !settle_in_place(self.shared, &stored, name)? {
+                Ok(entered) => {
+                    if !settle_in_place(self.shared, &entered.stored, name)? {
                         self.refuse(name, "the file is being removed");
                         continue;
                     }
                     let mut report = self.report.lock();
-                    match stored.outcome {
+                    match entered.stored.outcome {
                         Outcome::New => report.entered += 1,
                         Outcome::Rewritten | Outcome::Ignored => report.updated += 1,
                     }
@@ -294,7 +295,7 @@ fn settle_in_place(shared: &Shared, stored: &Stored, file: &str) -> Result<bool,
         return Ok(true);
     };
     if stored.file == file {
-        shared.settler.add(pending, stored.device, 0, None);
+        shared.settler.add(pending, stored.device, Held::default());
         return Ok(true);
     }
     shared.committer.change(move |txn| txn.revoke(pending))?;

@@ -19,22 +19,35 @@ use crate::device::Device;
 use crate::error::StoreError;
 use crate::mark::{FolderMarks, Mark};
 use crate::pending::PendingId;
+use crate::spool::Blocks;
 
 /// The first file of a round waits at most this long.
 const DELAY_MAX: Duration = Duration::from_secs(2);
 /// Files that start a round at once.
 const FILES_MAX: usize = 8192;
-/// Journal bytes that start a round at once.
-const BYTES_MAX: u64 = 64 << 20;
+/// Bytes held in journal and spool that start a round at once. LIMIT: half a step of the spool, so that it is emptied
+/// before it is full.
+const BYTES_MAX: u64 = 32 << 20;
 /// Stores wait when this many times as much has piled up: the disk is slower than the senders.
-const BACKLOG_ROUNDS_MAX: usize = 4;
+const BACKLOG_ROUNDS_MAX: usize = 8;
 
 /// A file in its place.
 struct Entry {
     pending: PendingId,
     device: u16,
-    #[expect(dead_code, reason = "held until the file is settled")]
-    mark: Option<Arc<Mark>>,
+    held: Held,
+}
+
+/// What a store keeps of others until its file is settled.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// Bytes in the journal's records and in the spool.
+    pub bytes: u64,
+    /// Its part of the spool.
+    pub spool: Option<Blocks>,
+    /// The mark on its folder.
+    #[expect(dead_code, reason = "held, not looked at")]
+    pub mark: Option<Arc<Mark>>,
 }
 
 #[derive(Default)]
@@ -98,13 +111,7 @@ impl Settler {
     }
 
     /// Hands in a file that stands in its place. Waits when far too many are on their way.
-    pub(crate) fn add(
-        &self,
-        pending: PendingId,
-        device: u16,
-        journal_bytes: u64,
-        mark: Option<Arc<Mark>>,
-    ) {
+    pub(crate) fn add(&self, pending: PendingId, device: u16, held: Held) {
         let mut queue = self.state.queue.lock();
         while !queue.stop
             && (queue.entries.len() >= FILES_MAX * BACKLOG_ROUNDS_MAX
@@ -112,12 +119,12 @@ impl Settler {
         {
             self.state.changed.wait(&mut queue);
         }
+        queue.bytes += held.bytes;
         queue.entries.push(Entry {
             pending,
             device,
-            mark,
+            held,
         });
-        queue.bytes += journal_bytes;
         let first = queue.since.is_none();
         if first {
             queue.since = Some(Instant::now());
@@ -218,21 +225,20 @@ impl Worker {
             .into_iter()
             .filter(|&number| self.sync(number))
             .collect();
-        let settled: Vec<PendingId> = entries
-            .iter()
-            .filter(|entry| synced.contains(&entry.device))
-            .map(|entry| entry.pending)
-            .collect();
-        if settled.is_empty() {
+        let (entries, left): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| synced.contains(&entry.device));
+        keep_spooled(left);
+        if entries.is_empty() {
             return;
         }
+        let settled: Vec<PendingId> = entries.iter().map(|entry| entry.pending).collect();
         let count = settled.len() as u64;
         // When this fails the records stay, and the next start finds their files whole.
-        if self
-            .committer
-            .change(move |txn| txn.settle(&settled))
-            .is_ok()
-        {
+        let removed = self.committer.change(move |txn| txn.settle(&settled));
+        if removed.is_err() {
+            keep_spooled(entries);
+        } else {
             drop(entries);
             self.marks.sweep();
             self.state.rounds.fetch_add(1, Ordering::Relaxed);
@@ -247,5 +253,14 @@ impl Worker {
         self.devices
             .get(usize::from(number))
             .is_some_and(|device| device.sync_all(self.disk.as_ref()).is_ok())
+    }
+}
+
+/// Records stay that name these blocks: until the next start they are nobody else's.
+fn keep_spooled(entries: Vec<Entry>) {
+    for entry in entries {
+        if let Some(blocks) = entry.held.spool {
+            blocks.keep();
+        }
     }
 }

@@ -139,6 +139,9 @@ const SCRIPTS: [Script; 8] = [
     },
 ];
 
+/// Room for the large objects of a script, but not for all its huge ones.
+const SPOOL_BYTES: u64 = 700_000;
+
 struct Run {
     disk: Arc<FaultDisk>,
     archive: Option<Archive>,
@@ -147,9 +150,9 @@ struct Run {
 }
 
 impl Run {
-    fn start(home: &Path, script: &Script, durability: Durability) -> Self {
+    fn start(home: &Path, script: &Script, durability: Durability, spool: u64) -> Self {
         let disk = Arc::new(FaultDisk::default());
-        let settings = settings(home, script);
+        let settings = settings(home, script, spool);
         let on = Arc::clone(&disk);
         let (archive, _) = Archive::open_on(settings, on, &mut |_, _, _| {}).unwrap();
         let mut run = Self {
@@ -172,20 +175,20 @@ impl Run {
     }
 }
 
-fn settings(home: &Path, script: &Script) -> ArchiveConfig {
+fn settings(home: &Path, script: &Script, spool: u64) -> ArchiveConfig {
     ArchiveConfig {
         file_name_syntax: NameSyntax::parse(script.syntax).unwrap(),
         rename_on_rewrite: script.rename_on_rewrite,
-        ..config(home)
+        ..config_with_spool(home, spool)
     }
 }
 
 /// Runs a script with a crash at each of its operations.
-fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
+fn crash_everywhere(script: &Script, durability: Durability, loss: Loss, spool: u64) {
     let mut at = 1;
     loop {
         let home = scratch();
-        let mut run = Run::start(home.path(), script, durability);
+        let mut run = Run::start(home.path(), script, durability, spool);
         run.disk.arm(at, Fault::Crash);
         for step in script.steps {
             run.step(*step);
@@ -197,12 +200,12 @@ fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
         run.disk.come_up(loss);
         let exact = durability == Durability::Durable || loss == Loss::Nothing;
         let about = format!(
-            "{} {durability:?} {loss:?}, crash at {at}: {:?}",
+            "{} {durability:?} {loss:?}, spool {spool}, crash at {at}: {:?}",
             script.name,
             run.disk.log()
         );
         run.ledger
-            .check(&settings(home.path(), script), exact, &about);
+            .check(&settings(home.path(), script, spool), exact, &about);
         if over {
             return;
         }
@@ -212,38 +215,45 @@ fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
 }
 
 macro_rules! crashes {
-    ($($name:ident: $durability:ident, $loss:ident;)*) => {$(
+    ($($name:ident: $durability:ident, $loss:ident, $spool:expr;)*) => {$(
         #[test]
         fn $name() {
             for script in &SCRIPTS {
-                crash_everywhere(script, Durability::$durability, Loss::$loss);
+                crash_everywhere(script, Durability::$durability, Loss::$loss, $spool);
             }
         }
     )*};
 }
 
 crashes! {
-    durable_and_killed: Durable, Nothing;
-    durable_and_unsynced_lost: Durable, Unsynced;
-    durable_and_contents_lost: Durable, Contents;
-    relaxed_and_killed: Relaxed, Nothing;
-    relaxed_and_unsynced_lost: Relaxed, Unsynced;
-    relaxed_and_contents_lost: Relaxed, Contents;
+    durable_and_killed: Durable, Nothing, 0;
+    durable_and_unsynced_lost: Durable, Unsynced, 0;
+    durable_and_contents_lost: Durable, Contents, 0;
+    spooled_and_killed: Durable, Nothing, SPOOL_BYTES;
+    spooled_and_unsynced_lost: Durable, Unsynced, SPOOL_BYTES;
+    spooled_and_contents_lost: Durable, Contents, SPOOL_BYTES;
+    relaxed_and_killed: Relaxed, Nothing, 0;
+    relaxed_and_unsynced_lost: Relaxed, Unsynced, 0;
+    relaxed_and_contents_lost: Relaxed, Contents, 0;
 }
 
 /// Runs a script with each of its operations failing; the archive goes on.
-fn fail_everywhere(script: &Script, fault: Fault) {
+fn fail_everywhere(script: &Script, fault: Fault, spool: u64) {
     let mut at = 1;
     loop {
         let home = scratch();
-        let mut run = Run::start(home.path(), script, Durability::Durable);
+        let mut run = Run::start(home.path(), script, Durability::Durable, spool);
         run.disk.arm(at, fault);
         for step in script.steps {
             run.step(*step);
         }
         let archive = run.archive.take().unwrap();
         let over = run.disk.operations() < at;
-        let about = format!("{} {fault:?} at {at}: {:?}", script.name, run.disk.log());
+        let about = format!(
+            "{} {fault:?}, spool {spool}, at {at}: {:?}",
+            script.name,
+            run.disk.log()
+        );
         run.disk.arm(u64::MAX, Fault::Crash);
         // A thread in the background may hear of its failure only now; the second store is judged.
         let _first = store(&archive, &sample(98, "later", SMALL), Durability::Durable);
@@ -264,7 +274,7 @@ fn fail_everywhere(script: &Script, fault: Fault) {
         archive.close();
         run.disk.come_up(Loss::Unsynced);
         run.ledger
-            .check(&settings(home.path(), script), true, &about);
+            .check(&settings(home.path(), script, spool), true, &about);
         if over {
             return;
         }
@@ -278,7 +288,9 @@ macro_rules! failures {
         #[test]
         fn $name() {
             for script in &SCRIPTS {
-                fail_everywhere(script, $fault);
+                for spool in [0, SPOOL_BYTES] {
+                    fail_everywhere(script, $fault, spool);
+                }
             }
         }
     )*};
@@ -296,7 +308,7 @@ fn a_full_disk_refuses_and_recovers() {
     for size in [SMALL, LARGE] {
         for durability in [Durability::Durable, Durability::Relaxed] {
             let home = scratch();
-            let mut run = Run::start(home.path(), &SCRIPTS[0], durability);
+            let mut run = Run::start(home.path(), &SCRIPTS[0], durability, 0);
             run.disk.arm(1, Fault::Full);
             let archive = run.archive.take().unwrap();
             let error = store(&archive, &sample(1, "a", size), durability).unwrap_err();
@@ -316,7 +328,7 @@ fn a_full_disk_refuses_and_recovers() {
 #[test]
 fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
     let home = scratch();
-    let mut run = Run::start(home.path(), &SCRIPTS[1], Durability::Durable);
+    let mut run = Run::start(home.path(), &SCRIPTS[1], Durability::Durable, 0);
     run.disk.arm(1, Fault::Syncs);
     let archive = run.archive.take().unwrap();
     let error = store(&archive, &sample(2, "bb", LARGE), Durability::Durable).unwrap_err();
@@ -335,7 +347,7 @@ fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
     assert_eq!(error.status(), 0xA700);
     assert!(archive.stats().devices[0].read_only.is_some());
     archive.close();
-    let archive = open(settings(home.path(), &SCRIPTS[1]));
+    let archive = open(settings(home.path(), &SCRIPTS[1], 0));
     store(&archive, &sample(3, "a", SMALL), Durability::Durable).unwrap();
     assert_eq!(archive.counts().unwrap().images, 3);
 }

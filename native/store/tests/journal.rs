@@ -81,6 +81,72 @@ fn power_ends_between_journal_and_commit() {
 }
 
 #[test]
+fn the_spool_makes_up_for_files_that_were_not_synced() {
+    for loss in LOSSES {
+        for committed in [false, true] {
+            let home = tempfile::tempdir().unwrap();
+            let settings = config_with_spool(home.path(), 1 << 20);
+            let (archive, disk) = open_on(settings.clone());
+            let objects: Vec<_> = (0..3).map(|n| Sample::new(1, n, LARGE * 2)).collect();
+            disk.arm(u64::MAX, Fault::Crash);
+            for object in &objects {
+                store(&archive, object, Durability::Durable).unwrap();
+            }
+            let log = disk.log();
+            let synced = log.iter().filter(|line| line.contains(" sync "));
+            assert!(
+                synced.clone().all(|line| line.contains("store.journal")),
+                "{log:?}"
+            );
+            assert_eq!(synced.count(), 3);
+            if committed {
+                archive.flush().unwrap();
+            }
+            disk.crash();
+            archive.close();
+            disk.come_up(loss);
+            let report = expect(settings.clone(), home.path(), &objects);
+            if loss == Loss::Contents {
+                assert_eq!(report.rewritten, 3, "{committed} {report:?}");
+            }
+            // The blocks are free again.
+            let (archive, _) = open_on(settings.clone());
+            let more = Sample::new(2, 1, LARGE);
+            store(&archive, &more, Durability::Durable).unwrap();
+            archive.close();
+            let all = [objects.as_slice(), &[more]].concat();
+            let report = expect(settings, home.path(), &all);
+            assert_eq!((report.pending, report.entered), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_spool_without_room_leaves_the_sync_to_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    // Room for one piece, not for the object.
+    let settings = config_with_spool(home.path(), 140_000);
+    let (archive, disk) = open_on(settings.clone());
+    let objects = [Sample::new(1, 1, 500_000), Sample::new(1, 2, 500_000)];
+    disk.arm(u64::MAX, Fault::Crash);
+    for object in &objects {
+        let bytes = object.encode(Encoding::EXPLICIT_LE);
+        let mut incoming = archive.begin(&object.context(Durability::Durable)).unwrap();
+        for piece in bytes.chunks(30_000) {
+            incoming.write(piece).unwrap();
+        }
+        incoming.finish().unwrap();
+    }
+    let log = disk.log();
+    let own = |line: &&String| line.contains(" sync ") && line.contains(".part");
+    assert_eq!(log.iter().filter(own).count(), 2, "{log:?}");
+    disk.crash();
+    archive.close();
+    disk.come_up(Loss::Contents);
+    expect(settings, home.path(), &objects);
+}
+
+#[test]
 fn power_ends_before_the_rename() {
     for loss in LOSSES {
         for at in 1.. {
