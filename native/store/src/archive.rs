@@ -25,12 +25,12 @@ use crate::in_flight::InFlight;
 use crate::incoming::{Incoming, ReceiveContext};
 use crate::index::{Index, IndexOptions, Progress};
 use crate::journal::Journal;
+use crate::look::Arrivals;
 use crate::mark::FolderMarks;
 use crate::reaper::Reaper;
 use crate::recover::{RecoveryReport, recover};
 use crate::schema::Level;
 use crate::settle::Settler;
-use crate::spool::Spool;
 use crate::writers::Writers;
 
 /// Locked while the archive is open.
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     pub in_flight: Arc<InFlight>,
     pub buffers: Arc<Buffers>,
     pub writers: Arc<Writers>,
-    pub spool: Arc<Spool>,
+    pub arrivals: Arc<Arrivals>,
     /// Counter of file names.
     pub counter: AtomicU16,
     pub figures: Figures,
@@ -157,9 +157,6 @@ impl Archive {
         let index = Arc::new(index);
         let journal = Journal::open(&disk, &index_dir, config.journal_bytes)?;
         let report = recover(&disk, &index, &devices, &config, &journal, progress)?;
-        // Records that recovery had to leave may refer to the spool.
-        let left = index.read()?.pending_count()?;
-        let spool = journal.spool(if left == 0 { config.spool_bytes } else { 0 });
         let in_flight = Arc::new(InFlight::default());
         let committer = Arc::new(Committer::start(Parts {
             index: Arc::clone(&index),
@@ -185,7 +182,7 @@ impl Archive {
             marks,
             in_flight,
             writers,
-            spool,
+            arrivals: Arrivals::new(),
             buffers,
             counter: AtomicU16::new(0),
             figures: Figures::default(),
@@ -326,7 +323,6 @@ impl Drop for Archive {
     fn drop(&mut self) {
         self.reaper.stop();
         self.shared.writers.stop();
-        self.shared.spool.stop();
         self.shared.settler.stop();
         self.shared.committer.stop();
     }

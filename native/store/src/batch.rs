@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::apply::Stored;
-use crate::commit::{Entered, StoreAnswer, Waiter};
+use crate::commit::{StoreAnswer, Waiter};
 use crate::index::WriteTxn;
 use crate::job::StoreJob;
 use crate::pending::PendingId;
@@ -56,11 +56,7 @@ impl<'i> Batch<'i> {
     /// Has a store answered with the commit's outcome.
     pub(crate) fn answer_after_commit(&mut self, stored: Stored, answer: Promise<StoreAnswer>) {
         self.waiters.push(Box::new(move |outcome| {
-            let entered = Entered {
-                stored,
-                journaled: false,
-            };
-            answer.answer(outcome.map(|()| entered).map_err(Into::into));
+            answer.answer(outcome.map(|()| stored).map_err(Into::into));
         }));
     }
 

@@ -14,7 +14,7 @@
 //! change takes nothing of its neighbours along. The committer never touches objects' files.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,31 +31,19 @@ use crate::index::{Index, WriteTxn};
 use crate::index_error::IndexError;
 use crate::job::StoreJob;
 use crate::journal::Journal;
+use crate::look::{LOOK_MAX, look};
 use crate::pending::PendingId;
 use crate::reply::{Awaited, Promise, promise};
 
 /// Changes answered together. LIMIT: with 64 KiB journal objects a batch holds at most 16 MiB.
 const BATCH_MAX: usize = 256;
-/// Work that follows the one before it within this time is awaited by looking, not sleeping: to wake a thread
-/// costs more than a small object's whole store.
-const LOOK_MAX: Duration = Duration::from_micros(250);
-/// After so many that came alone.
+/// Work that follows the one before it within `LOOK_MAX` is looked for after so many that came alone.
 const LOOK_AFTER: u32 = 32;
-/// Pauses between two looks.
-const LOOK_SPINS: u32 = 20;
 /// Pause before changes of a failed commit are tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a store got.
-pub(crate) type StoreAnswer = Result<Entered, StoreError>;
-
-/// An entered store.
-pub(crate) struct Entered {
-    /// Where and as what.
-    pub stored: Stored,
-    /// Whether the journal, and with it the spool, was synced for it; otherwise the index was committed.
-    pub journaled: bool,
-}
+pub(crate) type StoreAnswer = Result<Stored, StoreError>;
 
 /// Called with the commit's outcome.
 pub(crate) type Waiter = Box<dyn FnOnce(Result<(), &Failure>) + Send>;
@@ -66,6 +54,8 @@ enum Work {
     Store(Box<StoreJob>, Promise<StoreAnswer>),
     Change(Change, Waiter),
     Flush(Promise<Result<(), StoreError>>),
+    /// A store is about to come.
+    Expect,
 }
 
 /// Figures of the committer.
@@ -87,6 +77,8 @@ pub(crate) struct CommitStats {
 pub(crate) struct Committer {
     queue: Mutex<Option<Sender<Work>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the thread does not sleep at the moment.
+    awake: Arc<AtomicBool>,
     /// Figures, also for the status display.
     pub stats: Arc<CommitStats>,
 }
@@ -104,10 +96,13 @@ impl Committer {
     pub(crate) fn start(parts: Parts) -> Result<Self, StoreError> {
         let (queue, waiting) = crossbeam_channel::unbounded();
         let stats = Arc::new(CommitStats::default());
+        let awake = Arc::new(AtomicBool::new(false));
         let worker = Worker {
             parts,
             waiting,
             stats: Arc::clone(&stats),
+            awake: Arc::clone(&awake),
+            expecting: false,
             redo: Vec::new(),
             may_look: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
             dense: false,
@@ -120,6 +115,7 @@ impl Committer {
         Ok(Self {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
+            awake,
             stats,
         })
     }
@@ -129,6 +125,13 @@ impl Committer {
         let (answer, awaited) = promise();
         self.send(Work::Store(job, answer));
         awaited
+    }
+
+    /// Wakes the committer for a store that is about to come, so that it is awake by then.
+    pub(crate) fn expect(&self) {
+        if !self.awake.load(Ordering::Relaxed) {
+            self.send(Work::Expect);
+        }
     }
 
     /// Applies a change and waits until it is committed.
@@ -194,6 +197,9 @@ struct Worker {
     parts: Parts,
     waiting: Receiver<Work>,
     stats: Arc<CommitStats>,
+    awake: Arc<AtomicBool>,
+    /// Whether a store was announced that has not come yet.
+    expecting: bool,
     /// Acknowledged stores of a failed transaction.
     redo: Vec<Acknowledged>,
     /// Whether there is a core to look with.
@@ -236,16 +242,32 @@ impl Worker {
 
     /// The next piece of work; nothing when the open transaction is due, or a retry is.
     fn next(&mut self, open: Option<&Batch<'_>>) -> Result<Option<Work>, ()> {
-        let deadline = match open {
-            Some(batch) => batch.deadline,
-            None if self.redo.is_empty() => return self.waiting.recv().map(Some).map_err(drop),
-            None => Instant::now() + RETRY_PAUSE,
-        };
-        if let Some(work) = self.look() {
-            return Ok(Some(work));
+        loop {
+            let work = self.look();
+            let work = match work {
+                Some(work) => Some(work),
+                None => self.sleep(open)?,
+            };
+            self.expecting = matches!(work, Some(Work::Expect));
+            if !self.expecting {
+                return Ok(work);
+            }
         }
+    }
+
+    fn sleep(&mut self, open: Option<&Batch<'_>>) -> Result<Option<Work>, ()> {
+        let deadline = match open {
+            Some(batch) => Some(batch.deadline),
+            None if self.redo.is_empty() => None,
+            None => Some(Instant::now() + RETRY_PAUSE),
+        };
         let started = Instant::now();
-        let work = self.waiting.recv_deadline(deadline);
+        self.awake.store(false, Ordering::Relaxed);
+        let work = match deadline {
+            Some(deadline) => self.waiting.recv_deadline(deadline),
+            None => self.waiting.recv().map_err(Into::into),
+        };
+        self.awake.store(true, Ordering::Relaxed);
         self.dense = self.may_look && started.elapsed() < LOOK_MAX;
         match work {
             Ok(work) => Ok(Some(work)),
@@ -254,23 +276,18 @@ impl Worker {
         }
     }
 
-    /// Looks for work that is about to come, as long as one sender is alone and quick. Among several, looking would
-    /// take the core away from those it waits for.
+    /// Looks for work that was announced, or that is about to come because one sender is alone and quick. Among
+    /// several, looking would take the core away from those it waits for.
     fn look(&mut self) -> Option<Work> {
-        if !self.dense || self.single < LOOK_AFTER {
+        let quick = self.dense && self.single >= LOOK_AFTER;
+        if !self.may_look || !(quick || self.expecting) {
             return None;
         }
-        let until = Instant::now() + LOOK_MAX;
-        while Instant::now() < until {
-            if let Ok(work) = self.waiting.try_recv() {
-                return Some(work);
-            }
-            for _ in 0..LOOK_SPINS {
-                std::hint::spin_loop();
-            }
+        let found = look(LOOK_MAX, || self.waiting.try_recv().ok());
+        if found.is_none() {
+            self.dense = false;
         }
-        self.dense = false;
-        None
+        found
     }
 
     fn begin<'i>(&mut self, index: &'i Index) -> Result<Batch<'i>, Failure> {
@@ -316,8 +333,10 @@ impl Worker {
         let mut next = first;
         let mut taken = 0;
         while let Some(work) = next {
-            self.apply(batch, work)?;
-            taken += 1;
+            if !matches!(work, Work::Expect) {
+                self.apply(batch, work)?;
+                taken += 1;
+            }
             if taken >= BATCH_MAX {
                 break;
             }
@@ -343,6 +362,7 @@ impl Worker {
                     return Err(failure);
                 }
             },
+            Work::Expect => return Ok(()),
             Work::Flush(answer) => {
                 batch.waiters.push(Box::new(move |outcome| {
                     answer.answer(outcome.map_err(Into::into));
@@ -427,10 +447,7 @@ impl Worker {
             for fresh in std::mem::take(&mut batch.fresh) {
                 batch.acknowledged.push(fresh.kept);
                 self.stats.uncommitted.fetch_add(1, Ordering::Release);
-                fresh.answer.answer(Ok(Entered {
-                    stored: fresh.stored,
-                    journaled: sync,
-                }));
+                fresh.answer.answer(Ok(fresh.stored));
             }
         }
         if batch.is_due() {
@@ -508,6 +525,7 @@ impl Worker {
             Work::Change(_, fail) => fail(Err(failure)),
             Work::Flush(answer) if self.parts.index.is_read_only() => answer.answer(Ok(())),
             Work::Flush(answer) => answer.answer(Err(failure.into())),
+            Work::Expect => {}
         }
     }
 

@@ -27,8 +27,6 @@ pub const JOURNAL_OBJECT_BYTES: usize = 64 * 1024;
 pub const JOURNAL_OBJECT_BYTES_MAX: usize = 4 << 20;
 /// Size of the journal of new stores: what can be acknowledged between two commits of the index.
 pub const JOURNAL_BYTES: u64 = 8 << 20;
-/// What the spool of large durable objects may grow to: what may be acknowledged before its file is synced.
-pub const SPOOL_BYTES: u64 = 256 << 20;
 /// `MAGDeviceFullThreshHold`, megabytes.
 pub const FULL_THRESHOLD_MB: u64 = 30;
 /// `MaxFileNameLength`.
@@ -77,8 +75,6 @@ pub struct ArchiveConfig {
     pub journal_object_bytes: usize,
     /// Size of the journal when it is made, see [`JOURNAL_BYTES`].
     pub journal_bytes: u64,
-    /// What the spool behind the journal may grow to, see [`SPOOL_BYTES`]; 0 for none.
-    pub spool_bytes: u64,
     /// A device with less free space than this takes no new objects.
     pub full_threshold_mb: u64,
     /// Objects prepared ahead of a sender; 0 prepares none.
@@ -111,7 +107,6 @@ impl ArchiveConfig {
             durability_by_ae: HashMap::new(),
             journal_object_bytes: JOURNAL_OBJECT_BYTES,
             journal_bytes: JOURNAL_BYTES,
-            spool_bytes: SPOOL_BYTES,
             full_threshold_mb: FULL_THRESHOLD_MB,
             read_ahead_objects: READ_AHEAD_OBJECTS,
             read_ahead_bytes: READ_AHEAD_BYTES,

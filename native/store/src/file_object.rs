@@ -161,18 +161,6 @@ pub(crate) fn matches(path: &Path, file_bytes: u64, dataset_offset: u32, hash: &
     hash_from(&mut file, u64::from(dataset_offset)).is_ok_and(|found| found == *hash)
 }
 
-/// The same for a file's bytes in memory.
-pub(crate) fn matches_bytes(
-    bytes: &[u8],
-    file_bytes: u64,
-    dataset_offset: u32,
-    hash: &[u8; 32],
-) -> bool {
-    let dataset = bytes.get(dataset_offset as usize..);
-    bytes.len() as u64 == file_bytes
-        && dataset.is_some_and(|dataset| blake3::hash(dataset).as_bytes() == hash)
-}
-
 /// Hash of a file's bytes from an offset on.
 pub(crate) fn hash_from(file: &mut File, offset: u64) -> std::io::Result<[u8; 32]> {
     use std::io::{Seek, SeekFrom};

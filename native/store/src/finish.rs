@@ -1,11 +1,9 @@
 //! The end of a store: is the object acceptable, what do its rows say, where does it go, is it safe.
 //!
-//! Four ways lead from here to the acknowledgement; each is safe at every point where power or process may
+//! Three ways lead from here to the acknowledgement; each is safe at every point where power or process may
 //! end (the table stands in `recover`):
 //! - a small durable object rides in the journal and is written to its place after the journal's sync;
-//! - a large durable object is in its temporary file and in the spool, which the journal's sync makes safe as well;
-//!   then it is renamed;
-//! - one without room in the spool is in its temporary file, whose sync runs beside the journal's, then it is renamed;
+//! - a large durable object is in its temporary file, whose sync runs beside the journal's, then it is renamed;
 //! - a relaxed object is noted in the journal without a sync, its folder is marked, then it is written or renamed.
 //!
 //! A re-store waits for the index's commit instead of the journal. A store that fails after either is taken
@@ -21,7 +19,6 @@ use pyserver_proto::tag::Tag;
 
 use crate::apply::{Outcome, Stored};
 use crate::calendar::{local_date, unix_time};
-use crate::commit::Entered;
 use crate::config::Durability;
 use crate::edit::{Edits, splice};
 use crate::error::{STATUS_MISMATCH, STATUS_NOT_UNDERSTOOD, StoreError};
@@ -30,14 +27,15 @@ use crate::filename::{NameInputs, NameSyntax};
 use crate::headers;
 use crate::incoming::{Incoming, StoreOutcome, not_understood};
 use crate::job::{JobPending, StoreJob};
+use crate::mark::Mark;
 use crate::pixel;
 use crate::place::Place;
-use crate::settle::Held;
 use crate::temp_file::TempFile;
 
 /// Ends one store.
 pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError> {
     let started = Instant::now();
+    incoming.shared.committer.expect();
     let scanner = incoming.scanner.take().ok_or(StoreError::Closed)?;
     let scanned = scanner.finish().map_err(not_understood)?;
     check_identity(&incoming, &scanned.header)?;
@@ -191,10 +189,7 @@ fn job(
         None => incoming.gathered.len() as u64,
     };
     let pending = match (&incoming.temp, incoming.durability) {
-        (Some(temp), _) => match temp.spooled() {
-            Some(spooled) => JobPending::Spooled(spooled),
-            None => JobPending::Temp(temp.name.clone()),
-        },
+        (Some(temp), _) => JobPending::Temp(temp.name.clone()),
         (None, Durability::Durable) => {
             JobPending::Journal(Arc::new(std::mem::take(&mut incoming.gathered)))
         }
@@ -235,65 +230,51 @@ struct Store {
 }
 
 impl Store {
-    /// Journal or commit, beside it the file's sync unless the spool stands in for it, then the place.
+    /// Journal or commit, beside it the file's sync, then the place.
     fn durable(&mut self, job: Box<StoreJob>) -> Result<Stored, StoreError> {
         let started = Instant::now();
-        let (journal, spooled) = match &job.pending {
-            JobPending::Journal(bytes) => (Some(Arc::clone(bytes)), false),
-            JobPending::Spooled(_) => (None, true),
-            JobPending::Temp(_) | JobPending::Written => (None, false),
+        let journal = match &job.pending {
+            JobPending::Journal(bytes) => Some(Arc::clone(bytes)),
+            JobPending::Temp(_) | JobPending::Written => None,
         };
-        if let (true, Some(temp)) = (spooled, &self.incoming.temp) {
-            // What the journal's sync is to cover must be with the system before.
-            temp.wait()?;
-        }
         let awaited = self.incoming.shared.committer.store(job);
-        let safe_beside = (!spooled).then(|| self.file_safe());
+        let temp = self.incoming.temp.as_ref();
+        let written = temp.map_or(Ok(()), TempFile::wait);
+        let synced = temp.filter(|_| written.is_ok()).map(TempFile::sync);
         let synced_at = Instant::now();
         self.incoming.times.sync = synced_at - started;
-        let answer = awaited.wait().ok_or(StoreError::Closed)?;
+        let patience = self.incoming.shared.arrivals.patience();
+        let answer = awaited.wait_looking(patience);
+        let answer = answer.ok_or(StoreError::Closed)?;
         self.incoming.times.index = synced_at.elapsed();
-        let Entered { stored, journaled } = answer?;
+        let stored = answer?;
         if stored.outcome == Outcome::Ignored {
             return Ok(stored);
         }
-        let safe = match safe_beside {
-            Some(safe) => safe,
-            None if journaled => Ok(()),
-            None => self.file_safe(),
-        };
-        if let Err(error) = safe {
+        if let Err(error) = written {
             self.revoke(&stored);
             return Err(error);
         }
+        if let Some(Err(error)) = synced {
+            self.device_failed(&error);
+            self.revoke(&stored);
+            return Err(StoreError::ReadOnly(error.to_string()));
+        }
         let journal = journal.as_ref().map(|bytes| bytes.as_slice());
         let placed = self.place(&stored, journal, false);
-        let held = Held {
-            bytes: journal.map_or(0, |bytes| bytes.len() as u64),
-            ..Held::default()
-        };
-        self.placed(placed, stored, held)
-    }
-
-    /// Waits until the temporary file, if there is one, would survive a power cut.
-    fn file_safe(&self) -> Result<(), StoreError> {
-        let Some(temp) = &self.incoming.temp else {
-            return Ok(());
-        };
-        temp.wait()?;
-        temp.sync().map_err(|error| {
-            self.device_failed(&error);
-            StoreError::ReadOnly(error.to_string())
-        })
+        let journal_bytes = journal.map_or(0, |bytes| bytes.len() as u64);
+        self.placed(placed, stored, journal_bytes, None)
     }
 
     /// Journal without a sync, then the place; a re-store waits for the commit.
     fn relaxed(&mut self, job: Box<StoreJob>) -> Result<Stored, StoreError> {
         let started = Instant::now();
         let awaited = self.incoming.shared.committer.store(job);
-        let answer = awaited.wait().ok_or(StoreError::Closed)?;
+        let patience = self.incoming.shared.arrivals.patience();
+        let answer = awaited.wait_looking(patience);
+        let answer = answer.ok_or(StoreError::Closed)?;
         self.incoming.times.index = started.elapsed();
-        let stored = answer?.stored;
+        let stored = answer?;
         if stored.outcome == Outcome::Ignored {
             return Ok(stored);
         }
@@ -318,11 +299,7 @@ impl Store {
         let rewritten = stored.outcome == Outcome::Rewritten;
         let placed = self.place(&stored, journal, rewritten);
         self.incoming.shared.buffers.give(bytes);
-        let held = Held {
-            mark: Some(mark),
-            ..Held::default()
-        };
-        self.placed(placed, stored, held)
+        self.placed(placed, stored, 0, Some(mark))
     }
 
     /// Puts the file where the index says. `sync`: its bytes must be durable before they replace others.
@@ -364,24 +341,19 @@ impl Store {
         &mut self,
         placed: Result<(), StoreError>,
         stored: Stored,
-        mut held: Held,
+        journal_bytes: u64,
+        mark: Option<Arc<Mark>>,
     ) -> Result<Stored, StoreError> {
         if let Err(error) = placed {
             self.revoke(&stored);
             return Err(error);
         }
         if let Some(temp) = self.incoming.temp.take() {
-            let bytes = temp.written();
-            let (buffer, spool) = temp.hand_over();
-            self.incoming.shared.buffers.give(buffer);
-            if spool.is_some() {
-                held.bytes += bytes;
-            }
-            held.spool = spool;
+            self.incoming.shared.buffers.give(temp.hand_over());
         }
         if let Some(pending) = stored.pending {
             let settler = &self.incoming.shared.settler;
-            settler.add(pending, stored.device, held);
+            settler.add(pending, stored.device, journal_bytes, mark);
         }
         Ok(stored)
     }

@@ -20,7 +20,8 @@ use crate::device::Device;
 use crate::edit::{Edits, reaches_past_patient, splice};
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::finish::finish;
-use crate::temp_file::{TempFile, WriteBack};
+use crate::look::Arrival;
+use crate::temp_file::TempFile;
 
 /// Elements before the patient's are waited for up to this many bytes; an object that has more there is
 /// stored without edits of its data.
@@ -114,6 +115,7 @@ pub struct Incoming {
     pub(crate) temp: Option<TempFile>,
     pub(crate) hasher: blake3::Hasher,
     pub(crate) times: StoreTimes,
+    _arrival: Arrival,
 }
 
 impl Incoming {
@@ -148,6 +150,7 @@ impl Incoming {
         };
         let mut gathered = shared.buffers.take();
         gathered.extend_from_slice(&start);
+        let arrival = shared.arrivals.enter();
         Ok(Self {
             durability: context
                 .durability
@@ -174,6 +177,7 @@ impl Incoming {
             temp: None,
             hasher: blake3::Hasher::new(),
             times: StoreTimes::default(),
+            _arrival: arrival,
         })
     }
 
@@ -229,13 +233,7 @@ impl Incoming {
             let wanted = self.wanted_edits();
             self.edit(&wanted);
         }
-        let write_back = match self.durability {
-            Durability::Relaxed => WriteBack::Later,
-            Durability::Durable => match self.shared.spool.begin() {
-                Some(blocks) => WriteBack::Spool(blocks),
-                None => WriteBack::Early,
-            },
-        };
+        let write_back = self.durability == Durability::Durable;
         let buffer = self.shared.buffers.take();
         let mut temp = TempFile::create(
             &self.shared.disk,

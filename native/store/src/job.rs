@@ -15,8 +15,6 @@ pub(crate) enum JobPending {
     Journal(Arc<Vec<u8>>),
     /// The file is in the device's private folder under this name.
     Temp(String),
-    /// The same, and its bytes are in the spool (`spool::Spooled`).
-    Spooled(Vec<u8>),
     /// The file is written after the answer, or stands already; only the system has it.
     Written,
 }
@@ -103,7 +101,6 @@ impl StoreJob {
             JobPending::Journal(bytes) => PendingKind::Journal(bytes),
             JobPending::Temp(name) => PendingKind::Temp(name),
             JobPending::Written => PendingKind::Written,
-            JobPending::Spooled(spooled) => PendingKind::Spooled(spooled),
         }
     }
 

@@ -28,10 +28,11 @@ use crate::blob::{BlobFile, Disk};
 use crate::bytes::{Reader, put_var_bytes, put_varint};
 use crate::error::StoreError;
 use crate::pending::PendingKind;
-use crate::spool::{Spool, lengthen, spool_limit};
 
 /// Name of the journal in the index folder.
 pub const JOURNAL_FILE: &str = "store.journal";
+/// Written at once while the journal is made.
+const ZEROS: usize = 1 << 20;
 /// The journal is made at most this part of the free space.
 const FREE_SHARE: u64 = 16;
 const CHECK_BYTES: usize = 32;
@@ -39,7 +40,6 @@ const HEAD_BYTES: usize = 4 + CHECK_BYTES;
 const JOURNAL: u8 = 1;
 const TEMP: u8 = 2;
 const WRITTEN: u8 = 3;
-const SPOOLED: u8 = 4;
 
 /// One new store, as it was entered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,11 +73,8 @@ pub(crate) struct Record<'a> {
 /// The open journal. Only the committer writes it.
 pub(crate) struct Journal {
     disk: Arc<dyn Disk>,
-    blob: Arc<BlobFile>,
-    /// Where the records end at the latest.
+    blob: BlobFile,
     size: u64,
-    /// Size of the file when it was opened.
-    found: u64,
     /// The generation of what stands before `position`.
     generation: u64,
     position: u64,
@@ -89,7 +86,7 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Opens the journal in the index folder, or makes it `bytes` long; shorter where little space is left. One
-    /// without any room is no fault: stores then wait for the commit. What is longer already is the spool's.
+    /// without any room is no fault: stores then wait for the commit.
     pub(crate) fn open(
         disk: &Arc<dyn Disk>,
         index_dir: &Path,
@@ -116,38 +113,20 @@ impl Journal {
         let bytes = bytes.min(free / FREE_SHARE);
         if found < bytes {
             lengthen(disk.as_ref(), &blob, found, bytes)
+                .and_then(|()| disk.sync(&blob))
                 .and_then(|()| disk.sync_folder(index_dir))
                 .map_err(|e| StoreError::io("make", &path, e))?;
         }
         Ok(Self {
             disk: Arc::clone(disk),
-            blob: Arc::new(blob),
-            size: bytes,
-            found: bytes.max(found),
+            blob,
+            size: bytes.max(found),
             generation: 0,
             position: 0,
             chain: seed(0),
             staged: Vec::new(),
             staged_chain: seed(0),
         })
-    }
-
-    /// The spool behind the records. Nothing may be left that refers to it from an earlier run.
-    pub(crate) fn spool(&self, wanted: u64) -> Arc<Spool> {
-        let folder = self.path().parent().and_then(|path| File::open(path).ok());
-        let free = folder.map_or(0, |folder| self.disk.free_bytes(&folder).unwrap_or(0));
-        let limit = if wanted == 0 {
-            self.size
-        } else {
-            self.size + spool_limit(wanted, free)
-        };
-        let end = self.found.min(limit);
-        Spool::new(&self.disk, &self.blob, self.size, end, limit)
-    }
-
-    /// The file, for what the spool has in it.
-    pub(crate) fn file(&self) -> &File {
-        &self.blob.file
     }
 
     /// Where it is.
@@ -169,8 +148,7 @@ impl Journal {
         let mut chain = seed(generation);
         let mut payload = Vec::new();
         loop {
-            // An earlier run may have had more room for records.
-            let left = self.found.saturating_sub(position + HEAD_BYTES as u64);
+            let left = self.size.saturating_sub(position + HEAD_BYTES as u64);
             if left == 0 {
                 return Ok(());
             }
@@ -255,6 +233,18 @@ impl Journal {
     }
 }
 
+/// Fills a file with zeros, so that later writes find their blocks there.
+fn lengthen(disk: &dyn Disk, blob: &BlobFile, mut from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS];
+    while from < to {
+        let count = (to - from).min(ZEROS as u64);
+        let piece = zeros.get(..count as usize).unwrap_or(&zeros);
+        disk.write_at(blob, piece, from)?;
+        from += count;
+    }
+    Ok(())
+}
+
 fn seed(generation: u64) -> [u8; CHECK_BYTES] {
     *blake3::hash(&generation.to_be_bytes()).as_bytes()
 }
@@ -285,7 +275,6 @@ fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
         PendingKind::Journal(bytes) => (JOURNAL, bytes),
         PendingKind::Temp(name) => (TEMP, name.as_bytes()),
         PendingKind::Written => (WRITTEN, [].as_slice()),
-        PendingKind::Spooled(spooled) => (SPOOLED, spooled),
     };
     out.push(kind);
     put_var_bytes(out, content);
@@ -316,7 +305,6 @@ fn decode(payload: &[u8]) -> Option<Record<'_>> {
             (JOURNAL, bytes) => PendingKind::Journal(bytes),
             (TEMP, name) => PendingKind::Temp(std::str::from_utf8(name).ok()?),
             (WRITTEN, _) => PendingKind::Written,
-            (SPOOLED, spooled) => PendingKind::Spooled(spooled),
             _ => return None,
         },
     })

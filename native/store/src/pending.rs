@@ -28,8 +28,6 @@ pub enum PendingKind<'a> {
     Temp(&'a str),
     /// The file already stands under its final name.
     Written,
-    /// The file stands in the private folder of its device, and its bytes in the spool (`spool::Spooled`).
-    Spooled(&'a [u8]),
 }
 
 /// The same, owned.
@@ -41,8 +39,6 @@ pub enum PendingFile {
     Temp(String),
     /// Nothing but the final file.
     Written,
-    /// Temporary file and spool (`spool::Spooled`).
-    Spooled(Vec<u8>),
 }
 
 /// An unsettled store, as recovery needs it.
@@ -81,7 +77,6 @@ pub struct Revoked {
 const JOURNAL: u8 = 1;
 const TEMP: u8 = 2;
 const WRITTEN: u8 = 3;
-const SPOOLED: u8 = 4;
 
 /// The record of an entry, decoded in place.
 struct Record<'a> {
@@ -117,7 +112,6 @@ impl<'a> Record<'a> {
                     JOURNAL => PendingKind::Journal(payload),
                     TEMP => PendingKind::Temp(std::str::from_utf8(payload).ok()?),
                     WRITTEN => PendingKind::Written,
-                    SPOOLED => PendingKind::Spooled(payload),
                     _ => return None,
                 },
                 image,
@@ -137,7 +131,6 @@ impl<'a> Record<'a> {
             PendingKind::Journal(bytes) => (JOURNAL, bytes),
             PendingKind::Temp(name) => (TEMP, name.as_bytes()),
             PendingKind::Written => (WRITTEN, [].as_slice()),
-            PendingKind::Spooled(spooled) => (SPOOLED, spooled),
         };
         let mut out = Vec::with_capacity(payload.len() + self.old_row.len() + 256);
         out.push(kind);
@@ -213,7 +206,6 @@ impl ReadTxn<'_> {
                     PendingKind::Journal(bytes) => PendingFile::Journal(bytes.to_vec()),
                     PendingKind::Temp(name) => PendingFile::Temp(name.to_owned()),
                     PendingKind::Written => PendingFile::Written,
-                    PendingKind::Spooled(spooled) => PendingFile::Spooled(spooled.to_vec()),
                 },
                 image: record.image,
                 device,

@@ -16,15 +16,7 @@
 //!   after the commit, before or while  pending record with the bytes, no    file written again from the
 //!   the file is written, or before it  or partial or old file               record, then renamed over
 //!   is synced (acknowledged)
-//! new, large and durable, in the spool
-//!   before the journal's sync (not     spool and temporary file may be      the record is dropped, the file
-//!   acknowledged)                      torn; perhaps a journal record       removed, unless one of both is whole
-//!   after it, before the commit        journal record, bytes in the spool;  entered again, renamed or written
-//!   (acknowledged)                     no row; the file under either name   again from the spool
-//!                                      may be torn
-//!   after the commit, before it is     pending record, the same             renamed, or written again
-//!   settled (acknowledged)
-//! new, large and durable, without the spool
+//! new, large and durable
 //!   after the journal's sync, before   journal record, temporary file that  hash fits: entered again, then
 //!   the file's sync                    may be torn; no row, not             renamed. Else the record is
 //!                                      acknowledged                         dropped, the file removed
@@ -74,7 +66,7 @@ use crate::blob::Disk;
 use crate::config::ArchiveConfig;
 use crate::device::Device;
 use crate::error::StoreError;
-use crate::file_object::{FileObject, matches, matches_bytes, object_of_bytes, read_object};
+use crate::file_object::{FileObject, matches, object_of_bytes, read_object};
 use crate::filename::name_of_disk;
 use crate::in_place::job_in_place;
 use crate::index::{Index, Progress, WriteTxn};
@@ -84,7 +76,6 @@ use crate::mark::remove_unrecorded;
 use crate::pending::{PendingEntry, PendingFile, PendingId, PendingKind};
 use crate::place::Place;
 use crate::reaper::remove_file;
-use crate::spool::Spooled;
 
 /// What start-up found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,11 +115,10 @@ pub(crate) fn recover(
         index,
         devices,
         config,
-        journal,
         report: RecoveryReport::default(),
         keep: HashSet::new(),
     };
-    recovery.replay()?;
+    recovery.replay(journal)?;
     let ids = recovery.pending_ids()?;
     let total = ids.len() as u64;
     let mut settled = Vec::with_capacity(ids.len());
@@ -152,7 +142,6 @@ struct Recovery<'a> {
     index: &'a Index,
     devices: &'a [Arc<Device>],
     config: &'a ArchiveConfig,
-    journal: &'a Journal,
     report: RecoveryReport,
     /// Temporary files that records still refer to.
     keep: HashSet<(u16, String)>,
@@ -213,34 +202,8 @@ impl Recovery<'_> {
                 }
                 Ok(true)
             }
-            PendingFile::Spooled(record) => {
-                let spooled = spooled(record)?;
-                let temp = device.temp_path(&spooled.temp);
-                if whole(&temp) {
-                    self.place(&device, &entry).renamed(&temp)?;
-                    self.report.renamed += 1;
-                } else if !whole(&path) {
-                    let bytes = self.read_spool(&spooled)?;
-                    let fits =
-                        |b| matches_bytes(b, entry.file_bytes, entry.dataset_offset, &entry.hash);
-                    if !fits(&bytes) {
-                        return self.revoke(&device, &entry).map(|()| false);
-                    }
-                    self.place(&device, &entry).bytes(&bytes, false)?;
-                    self.report.rewritten += 1;
-                }
-                Ok(true)
-            }
             PendingFile::Written if whole(&path) => Ok(true),
             PendingFile::Written => self.revoke(&device, &entry).map(|()| false),
-        }
-    }
-
-    /// The file as the spool has it; nothing where the spool does not reach.
-    fn read_spool(&self, spooled: &Spooled) -> Result<Vec<u8>, StoreError> {
-        match spooled.read(self.journal.file()) {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
-            read => read.map_err(|e| StoreError::io("read", self.journal.path(), e)),
         }
     }
 
@@ -266,8 +229,8 @@ impl Recovery<'_> {
 
     /// Enters the stores again that the journal holds beyond the last commit. It commits also when there are
     /// none: what stands in the journal from here on belongs to this run.
-    fn replay(&mut self) -> Result<(), StoreError> {
-        let (index, journal) = (self.index, self.journal);
+    fn replay(&mut self, journal: &Journal) -> Result<(), StoreError> {
+        let index = self.index;
         let mut txn = index.write()?;
         journal.replay(index.generation(), |record| self.enter(&mut txn, record))?;
         txn.commit()?;
@@ -291,20 +254,6 @@ impl Recovery<'_> {
                     return Ok(());
                 };
                 read_object(&path, self.config.scan_limits)
-            }
-            PendingKind::Spooled(packed) => {
-                let spooled = spooled(packed)?;
-                let (temp, path) = (device.temp_path(&spooled.temp), device.path(record.file));
-                if let Some(path) = [temp, path].into_iter().find(|path| whole(path, record)) {
-                    read_object(&path, self.config.scan_limits)
-                } else {
-                    let bytes = self.read_spool(&spooled)?;
-                    if !whole_bytes(&bytes, record) {
-                        self.report.revoked += 1;
-                        return Ok(());
-                    }
-                    object_of_bytes(&bytes, self.config.scan_limits)
-                }
             }
             PendingKind::Written => {
                 let path = device.path(record.file);
@@ -357,7 +306,6 @@ impl Recovery<'_> {
             PendingKind::Journal(bytes) => JobPending::Journal(Arc::new(bytes.to_vec())),
             PendingKind::Temp(name) => JobPending::Temp(name.to_owned()),
             PendingKind::Written => JobPending::Written,
-            PendingKind::Spooled(spooled) => JobPending::Spooled(spooled.to_vec()),
         };
         Ok(job)
     }
@@ -392,15 +340,6 @@ impl Recovery<'_> {
                 PendingKind::Journal(bytes) => place.bytes(bytes, true)?,
                 PendingKind::Temp(name) => place.renamed(&device.temp_path(name))?,
                 PendingKind::Written => {}
-                PendingKind::Spooled(packed) => {
-                    let spooled = spooled(packed)?;
-                    let temp = device.temp_path(&spooled.temp);
-                    if whole(&temp, record) {
-                        place.renamed(&temp)?;
-                    } else {
-                        place.bytes(&self.read_spool(&spooled)?, true)?;
-                    }
-                }
             }
         }
         self.problem(format!("{}: not entered again: {reason}", path.display()));
@@ -441,8 +380,6 @@ impl Recovery<'_> {
                 safe.push(id);
             } else if let PendingFile::Temp(name) = entry.kind {
                 self.keep.insert((entry.device, name));
-            } else if let PendingFile::Spooled(record) = entry.kind {
-                self.keep.insert((entry.device, spooled(&record)?.temp));
             }
         }
         let mut txn = self.index.write()?;
@@ -478,18 +415,4 @@ impl Recovery<'_> {
 
 fn whole(path: &Path, record: &Record<'_>) -> bool {
     matches(path, record.file_bytes, record.dataset_offset, &record.hash)
-}
-
-fn whole_bytes(bytes: &[u8], record: &Record<'_>) -> bool {
-    matches_bytes(
-        bytes,
-        record.file_bytes,
-        record.dataset_offset,
-        &record.hash,
-    )
-}
-
-fn spooled(record: &[u8]) -> Result<Spooled, StoreError> {
-    let unknown = || StoreError::Index("a record of the spool cannot be read".into());
-    Spooled::decode(record).ok_or_else(unknown)
 }

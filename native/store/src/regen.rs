@@ -22,7 +22,6 @@ use crate::in_place::job_in_place;
 use crate::index::Progress;
 use crate::job::StoreJob;
 use crate::schema::Level;
-use crate::settle::Held;
 use crate::walk_files::{DeviceFiles, order, relative_to};
 
 /// Files between two notes of what is done.
@@ -101,7 +100,7 @@ impl Archive {
             return Err(StoreError::Closed);
         };
         match answer {
-            Ok(entered) => settle_in_place(&self.shared, &entered.stored, &file),
+            Ok(stored) => settle_in_place(&self.shared, &stored, &file),
             Err(StoreError::Refused { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -263,13 +262,13 @@ impl Regen<'_> {
         for (name, awaited) in waiting.drain(..) {
             let answer = awaited.wait().ok_or(StoreError::Closed)?;
             match answer {
-                Ok(entered) => {
-                    if !settle_in_place(self.shared, &entered.stored, name)? {
+                Ok(stored) => {
+                    if !settle_in_place(self.shared, &stored, name)? {
                         self.refuse(name, "the file is being removed");
                         continue;
                     }
                     let mut report = self.report.lock();
-                    match entered.stored.outcome {
+                    match stored.outcome {
                         Outcome::New => report.entered += 1,
                         Outcome::Rewritten | Outcome::Ignored => report.updated += 1,
                     }
@@ -295,7 +294,7 @@ fn settle_in_place(shared: &Shared, stored: &Stored, file: &str) -> Result<bool,
         return Ok(true);
     };
     if stored.file == file {
-        shared.settler.add(pending, stored.device, Held::default());
+        shared.settler.add(pending, stored.device, 0, None);
         return Ok(true);
     }
     shared.committer.change(move |txn| txn.revoke(pending))?;

@@ -1,8 +1,11 @@
 //! One answer from one thread to another that waits for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+
+use crate::look::look;
 
 enum State<T> {
     Waiting,
@@ -50,6 +53,13 @@ impl<T> Drop for Promise<T> {
 }
 
 impl<T> Awaited<T> {
+    /// The same after a look for so long.
+    pub(crate) fn wait_looking(self, patience: Duration) -> Option<T> {
+        let there = || (!matches!(*self.0.state.lock(), State::Waiting)).then_some(());
+        let _asleep_otherwise = look(patience, there);
+        self.wait()
+    }
+
     /// Waits for the answer; `None` when there will be none.
     pub(crate) fn wait(self) -> Option<T> {
         let mut state = self.0.state.lock();
@@ -72,7 +82,7 @@ mod tests {
         let (promise_one, awaited) = promise();
         std::thread::scope(|scope| {
             scope.spawn(move || promise_one.answer(7));
-            assert_eq!(awaited.wait(), Some(7));
+            assert_eq!(awaited.wait_looking(Duration::from_millis(1)), Some(7));
         });
         let (gone, awaited) = promise::<u8>();
         drop(gone);

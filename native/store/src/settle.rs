@@ -19,35 +19,22 @@ use crate::device::Device;
 use crate::error::StoreError;
 use crate::mark::{FolderMarks, Mark};
 use crate::pending::PendingId;
-use crate::spool::Blocks;
 
 /// The first file of a round waits at most this long.
 const DELAY_MAX: Duration = Duration::from_secs(2);
 /// Files that start a round at once.
 const FILES_MAX: usize = 8192;
-/// Bytes held in journal and spool that start a round at once. LIMIT: half a step of the spool, so that it is emptied
-/// before it is full.
-const BYTES_MAX: u64 = 32 << 20;
+/// Journal bytes that start a round at once.
+const BYTES_MAX: u64 = 64 << 20;
 /// Stores wait when this many times as much has piled up: the disk is slower than the senders.
-const BACKLOG_ROUNDS_MAX: usize = 8;
+const BACKLOG_ROUNDS_MAX: usize = 4;
 
 /// A file in its place.
 struct Entry {
     pending: PendingId,
     device: u16,
-    held: Held,
-}
-
-/// What a store keeps of others until its file is settled.
-#[derive(Default)]
-pub(crate) struct Held {
-    /// Bytes in the journal's records and in the spool.
-    pub bytes: u64,
-    /// Its part of the spool.
-    pub spool: Option<Blocks>,
-    /// The mark on its folder.
-    #[expect(dead_code, reason = "held, not looked at")]
-    pub mark: Option<Arc<Mark>>,
+    #[expect(dead_code, reason = "held until the file is settled")]
+    mark: Option<Arc<Mark>>,
 }
 
 #[derive(Default)]
@@ -111,7 +98,13 @@ impl Settler {
     }
 
     /// Hands in a file that stands in its place. Waits when far too many are on their way.
-    pub(crate) fn add(&self, pending: PendingId, device: u16, held: Held) {
+    pub(crate) fn add(
+        &self,
+        pending: PendingId,
+        device: u16,
+        journal_bytes: u64,
+        mark: Option<Arc<Mark>>,
+    ) {
         let mut queue = self.state.queue.lock();
         while !queue.stop
             && (queue.entries.len() >= FILES_MAX * BACKLOG_ROUNDS_MAX
@@ -119,12 +112,12 @@ impl Settler {
         {
             self.state.changed.wait(&mut queue);
         }
-        queue.bytes += held.bytes;
         queue.entries.push(Entry {
             pending,
             device,
-            held,
+            mark,
         });
+        queue.bytes += journal_bytes;
         let first = queue.since.is_none();
         if first {
             queue.since = Some(Instant::now());
@@ -225,20 +218,21 @@ impl Worker {
             .into_iter()
             .filter(|&number| self.sync(number))
             .collect();
-        let (entries, left): (Vec<_>, Vec<_>) = entries
-            .into_iter()
-            .partition(|entry| synced.contains(&entry.device));
-        keep_spooled(left);
-        if entries.is_empty() {
+        let settled: Vec<PendingId> = entries
+            .iter()
+            .filter(|entry| synced.contains(&entry.device))
+            .map(|entry| entry.pending)
+            .collect();
+        if settled.is_empty() {
             return;
         }
-        let settled: Vec<PendingId> = entries.iter().map(|entry| entry.pending).collect();
         let count = settled.len() as u64;
         // When this fails the records stay, and the next start finds their files whole.
-        let removed = self.committer.change(move |txn| txn.settle(&settled));
-        if removed.is_err() {
-            keep_spooled(entries);
-        } else {
+        if self
+            .committer
+            .change(move |txn| txn.settle(&settled))
+            .is_ok()
+        {
             drop(entries);
             self.marks.sweep();
             self.state.rounds.fetch_add(1, Ordering::Relaxed);
@@ -253,14 +247,5 @@ impl Worker {
         self.devices
             .get(usize::from(number))
             .is_some_and(|device| device.sync_all(self.disk.as_ref()).is_ok())
-    }
-}
-
-/// Records stay that name these blocks: until the next start they are nobody else's.
-fn keep_spooled(entries: Vec<Entry>) {
-    for entry in entries {
-        if let Some(blocks) = entry.held.spool {
-            blocks.keep();
-        }
     }
 }

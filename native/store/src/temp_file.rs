@@ -2,16 +2,14 @@
 //! no trace.
 //!
 //! Bytes are gathered into large writes, which a writer does meanwhile when one is free, and their write-out is
-//! started early so that the final sync has little left to wait for. Where there is room in the spool the bytes go
-//! there as well, and it is there that their write-out is started.
+//! started early so that the final sync has little left to wait for.
 
 use std::sync::Arc;
 
 use crate::blob::{BlobFile, Disk};
 use crate::device::Device;
 use crate::error::StoreError;
-use crate::spool::{Blocks, Spooled};
-use crate::writers::{Progress, Target, Writers};
+use crate::writers::{Progress, Writers};
 
 /// Pieces at least this long are written from where they are.
 const DIRECT_WRITE_BYTES: usize = 64 * 1024;
@@ -29,30 +27,18 @@ pub(crate) struct TempFile {
     /// Bytes handed to the system or to a writer.
     written: u64,
     write_back: bool,
-    /// The object's part of the spool, as long as it has one.
-    spool: Option<Blocks>,
     writers: Arc<Writers>,
     progress: Arc<Progress>,
 }
 
-/// How a file's write-out is begun while it arrives.
-pub(crate) enum WriteBack {
-    /// Not at all: it is synced much later.
-    Later,
-    /// Piece by piece.
-    Early,
-    /// In the spool, as long as that has room; else early.
-    Spool(Blocks),
-}
-
 impl TempFile {
-    /// Creates the file. `gathered` is a buffer to reuse.
+    /// Creates the file. `gathered` is a buffer to reuse; `write_back` starts write-out early.
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         device: &Arc<Device>,
         writers: &Arc<Writers>,
         mut gathered: Vec<u8>,
-        write_back: WriteBack,
+        write_back: bool,
     ) -> Result<Self, StoreError> {
         let name = device.temp_name();
         let path = device.temp_path(&name);
@@ -67,11 +53,7 @@ impl TempFile {
             blob: Some(Arc::new(blob)),
             gathered,
             written: 0,
-            write_back: matches!(write_back, WriteBack::Early),
-            spool: match write_back {
-                WriteBack::Spool(blocks) => Some(blocks),
-                WriteBack::Later | WriteBack::Early => None,
-            },
+            write_back,
             writers: Arc::clone(writers),
             progress: Arc::default(),
         })
@@ -113,50 +95,28 @@ impl TempFile {
 
     /// Has what is gathered written by a free writer, or writes it.
     fn hand_on(&mut self) -> Result<(), StoreError> {
+        let Some(blob) = &self.blob else {
+            return Err(StoreError::Closed);
+        };
         if self.progress.failed() {
             return self.wait();
         }
         let gathered = std::mem::take(&mut self.gathered);
-        let length = gathered.len();
-        let target = self.target(length)?;
-        match self.writers.offer(&target, gathered, &self.progress) {
+        let (length, at) = (gathered.len() as u64, self.written);
+        let offered = self
+            .writers
+            .offer(blob, gathered, at, self.write_back, &self.progress);
+        match offered {
             Ok(empty) => {
                 self.gathered = empty;
-                self.count(length as u64);
+                self.count(length);
                 Ok(())
             }
             Err(gathered) => {
-                let result = self.write_to(&target, &gathered);
                 self.gathered = gathered;
-                self.gathered.clear();
-                result
+                self.flush()
             }
         }
-    }
-
-    /// Where the next bytes go. An object that finds no more room in the spool leaves it.
-    fn target(&mut self, length: usize) -> Result<Target, StoreError> {
-        let Some(blob) = self.blob.clone() else {
-            return Err(StoreError::Closed);
-        };
-        let spooled = self.spool.as_mut().map(|blocks| blocks.reserve(length));
-        let spool = match (spooled, &self.spool) {
-            (Some(Some(at)), Some(blocks)) => Some((Arc::clone(blocks.file()), at)),
-            (Some(None), _) => {
-                self.wait()?;
-                self.spool = None;
-                self.write_back = true;
-                self.disk.start_write_back(&blob, 0, self.written);
-                None
-            }
-            _ => None,
-        };
-        Ok(Target {
-            blob,
-            offset: self.written,
-            write_back: self.write_back,
-            spool,
-        })
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -171,15 +131,17 @@ impl TempFile {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let target = self.target(bytes.len())?;
-        self.write_to(&target, bytes)
-    }
-
-    fn write_to(&mut self, target: &Target, bytes: &[u8]) -> Result<(), StoreError> {
-        target
-            .write(self.disk.as_ref(), bytes)
-            .map_err(|e| StoreError::io("write", &target.blob.path, e))?;
-        self.count(bytes.len() as u64);
+        let Some(blob) = &self.blob else {
+            return Err(StoreError::Closed);
+        };
+        let length = bytes.len() as u64;
+        self.disk
+            .write_at(blob, bytes, self.written)
+            .map_err(|e| StoreError::io("write", &blob.path, e))?;
+        if self.write_back {
+            self.disk.start_write_back(blob, self.written, length);
+        }
+        self.count(length);
         Ok(())
     }
 
@@ -191,12 +153,6 @@ impl TempFile {
     /// Bytes of the file so far, but for those still gathered.
     pub(crate) fn written(&self) -> u64 {
         self.written
-    }
-
-    /// What records say of it when all of it is in the spool.
-    pub(crate) fn spooled(&self) -> Option<Vec<u8>> {
-        let blocks = self.spool.as_ref()?;
-        Some(Spooled::encode(&self.name, blocks.extents()))
     }
 
     /// Waits until content and name survive a power cut. Everything must be with the system.
@@ -216,21 +172,16 @@ impl TempFile {
         Ok(())
     }
 
-    /// Takes the file out of this guard's care: it stays where it is. Gives the gather buffer back, and what the
-    /// file has of the spool.
-    pub(crate) fn hand_over(mut self) -> (Vec<u8>, Option<Blocks>) {
+    /// Takes the file out of this guard's care: it stays where it is. Gives the gather buffer back.
+    pub(crate) fn hand_over(mut self) -> Vec<u8> {
         self.blob = None;
-        (std::mem::take(&mut self.gathered), self.spool.take())
+        std::mem::take(&mut self.gathered)
     }
 }
 
 impl Drop for TempFile {
     fn drop(&mut self) {
         if let Some(blob) = self.blob.take() {
-            if self.spool.is_some() {
-                // A piece on its way must not be written to blocks that are another's by then.
-                let _removed_anyway = self.progress.wait();
-            }
             // A failure leaves the file to start-up, which empties the private folder.
             let _left = self.disk.remove(&blob.path);
         }
@@ -249,8 +200,7 @@ mod tests {
         let device = Arc::new(Device::open(0, folder.path(), &SystemDisk).unwrap());
         let writers = Arc::new(Writers::start(&disk, &Arc::default()).unwrap());
         let mut expected = Vec::new();
-        let mut file =
-            TempFile::create(&disk, &device, &writers, Vec::new(), WriteBack::Early).unwrap();
+        let mut file = TempFile::create(&disk, &device, &writers, Vec::new(), true).unwrap();
         for (n, size) in [10, 70_000, 100_000, 300_000, 1, 64 * 1024]
             .into_iter()
             .enumerate()
@@ -267,8 +217,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         drop(file);
         assert!(!path.exists());
-        let file =
-            TempFile::create(&disk, &device, &writers, Vec::new(), WriteBack::Later).unwrap();
+        let file = TempFile::create(&disk, &device, &writers, Vec::new(), false).unwrap();
         let path = device.temp_path(&file.name);
         file.hand_over();
         assert!(path.exists());

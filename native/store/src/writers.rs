@@ -31,39 +31,12 @@ pub(crate) struct Writers {
     buffers: Arc<Buffers>,
 }
 
-/// Where a piece of an arriving file goes.
-#[derive(Clone)]
-pub(crate) struct Target {
-    /// The file.
-    pub blob: Arc<BlobFile>,
-    /// Place in it.
-    pub offset: u64,
-    /// Whether the disk is asked to begin with the file's bytes.
-    pub write_back: bool,
-    /// The spool's file and the place in it, for objects that are in the spool as well.
-    pub spool: Option<(Arc<BlobFile>, u64)>,
-}
-
-impl Target {
-    /// Hands bytes to the system. The spool's come first: they are what the sender waits for.
-    pub(crate) fn write(&self, disk: &dyn Disk, bytes: &[u8]) -> io::Result<()> {
-        let length = bytes.len() as u64;
-        if let Some((spool, at)) = &self.spool {
-            disk.write_at(spool, bytes, *at)?;
-            disk.start_write_back(spool, *at, length);
-        }
-        disk.write_at(&self.blob, bytes, self.offset)?;
-        if self.write_back {
-            disk.start_write_back(&self.blob, self.offset, length);
-        }
-        Ok(())
-    }
-}
-
 /// Bytes on their way to a file.
 struct Piece {
-    target: Target,
+    blob: Arc<BlobFile>,
     bytes: Vec<u8>,
+    offset: u64,
+    write_back: bool,
     progress: Arc<Progress>,
 }
 
@@ -118,8 +91,10 @@ impl Writers {
     /// none is at work on this file. (Two threads that write one file wait for each other in the kernel.)
     pub(crate) fn offer(
         &self,
-        target: &Target,
+        blob: &Arc<BlobFile>,
         bytes: Vec<u8>,
+        offset: u64,
+        write_back: bool,
         progress: &Arc<Progress>,
     ) -> Result<Vec<u8>, Vec<u8>> {
         let queue = self.queue.lock().clone();
@@ -132,8 +107,10 @@ impl Writers {
             return Err(bytes);
         };
         let piece = Piece {
-            target: target.clone(),
+            blob: Arc::clone(blob),
             bytes,
+            offset,
+            write_back,
             progress: Arc::clone(progress),
         };
         if let Err(unsent) = queue.send(piece) {
@@ -197,12 +174,18 @@ impl Worker {
     fn run(self) {
         for piece in &self.waiting {
             let Piece {
-                target,
+                blob,
                 bytes,
+                offset,
+                write_back,
                 progress,
             } = piece;
-            let result = target.write(self.disk.as_ref(), &bytes);
-            drop(target);
+            let result = self.disk.write_at(&blob, &bytes, offset);
+            if write_back && result.is_ok() {
+                let length = bytes.len() as u64;
+                self.disk.start_write_back(&blob, offset, length);
+            }
+            drop(blob);
             self.buffers.give(bytes);
             self.idle.fetch_add(1, Ordering::Relaxed);
             progress.done(result);
@@ -221,37 +204,24 @@ mod tests {
         (disk, writers)
     }
 
-    fn target(blob: &Arc<BlobFile>, offset: u64, spool: Option<&Arc<BlobFile>>) -> Target {
-        Target {
-            blob: Arc::clone(blob),
-            offset,
-            write_back: true,
-            spool: spool.map(|file| (Arc::clone(file), 100 + offset)),
-        }
-    }
-
     #[test]
     fn pieces_are_written_and_a_stopped_writer_takes_none() {
         let folder = tempfile::tempdir().unwrap();
         let (disk, writers) = start();
         let path = folder.path().join("x");
         let blob = Arc::new(disk.create(&path).unwrap());
-        let spool = Arc::new(disk.create(&folder.path().join("spool")).unwrap());
         let progress = Arc::default();
         for (n, offset) in [(1, 5), (2, 0), (3, 10)] {
             let bytes = vec![n; 5];
-            let target = target(&blob, offset, Some(&spool));
-            if let Err(bytes) = writers.offer(&target, bytes, &progress) {
-                target.write(disk.as_ref(), &bytes).unwrap();
+            if let Err(bytes) = writers.offer(&blob, bytes, offset, true, &progress) {
+                disk.write_at(&blob, &bytes, offset).unwrap();
             }
         }
         progress.wait().unwrap();
         let expected = [[2; 5], [1; 5], [3; 5]].concat();
         assert_eq!(std::fs::read(&path).unwrap(), expected);
-        let spooled = std::fs::read(folder.path().join("spool")).unwrap();
-        assert_eq!(spooled[100..], expected);
         writers.stop();
-        let refused = writers.offer(&target(&blob, 0, None), vec![9], &progress);
+        let refused = writers.offer(&blob, vec![9], 0, false, &progress);
         assert_eq!(refused.unwrap_err(), [9]);
     }
 
@@ -264,8 +234,7 @@ mod tests {
         let file = std::fs::File::open(&path).unwrap();
         let blob = Arc::new(BlobFile { file, path });
         let progress = Arc::default();
-        let target = target(&blob, 0, None);
-        if writers.offer(&target, vec![1], &progress).is_ok() {
+        if writers.offer(&blob, vec![1], 0, false, &progress).is_ok() {
             assert!(progress.wait().is_err());
             assert!(progress.wait().is_ok());
         }

@@ -139,9 +139,6 @@ const SCRIPTS: [Script; 8] = [
     },
 ];
 
-/// Room for the large objects of a script, but not for all its huge ones.
-const SPOOL_BYTES: u64 = 700_000;
-
 struct Run {
     disk: Arc<FaultDisk>,
     archive: Option<Archive>,
@@ -150,9 +147,9 @@ struct Run {
 }
 
 impl Run {
-    fn start(home: &Path, script: &Script, durability: Durability, spool: u64) -> Self {
+    fn start(home: &Path, script: &Script, durability: Durability) -> Self {
         let disk = Arc::new(FaultDisk::default());
-        let settings = settings(home, script, spool);
+        let settings = settings(home, script);
         let on = Arc::clone(&disk);
         let (archive, _) = Archive::open_on(settings, on, &mut |_, _, _| {}).unwrap();
         let mut run = Self {
@@ -175,20 +172,20 @@ impl Run {
     }
 }
 
-fn settings(home: &Path, script: &Script, spool: u64) -> ArchiveConfig {
+fn settings(home: &Path, script: &Script) -> ArchiveConfig {
     ArchiveConfig {
         file_name_syntax: NameSyntax::parse(script.syntax).unwrap(),
         rename_on_rewrite: script.rename_on_rewrite,
-        ..config_with_spool(home, spool)
+        ..config(home)
     }
 }
 
 /// Runs a script with a crash at each of its operations.
-fn crash_everywhere(script: &Script, durability: Durability, loss: Loss, spool: u64) {
+fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
     let mut at = 1;
     loop {
         let home = scratch();
-        let mut run = Run::start(home.path(), script, durability, spool);
+        let mut run = Run::start(home.path(), script, durability);
         run.disk.arm(at, Fault::Crash);
         for step in script.steps {
             run.step(*step);
@@ -200,12 +197,12 @@ fn crash_everywhere(script: &Script, durability: Durability, loss: Loss, spool: 
         run.disk.come_up(loss);
         let exact = durability == Durability::Durable || loss == Loss::Nothing;
         let about = format!(
-            "{} {durability:?} {loss:?}, spool {spool}, crash at {at}: {:?}",
+            "{} {durability:?} {loss:?}, crash at {at}: {:?}",
             script.name,
             run.disk.log()
         );
         run.ledger
-            .check(&settings(home.path(), script, spool), exact, &about);
+            .check(&settings(home.path(), script), exact, &about);
         if over {
             return;
         }
@@ -215,45 +212,38 @@ fn crash_everywhere(script: &Script, durability: Durability, loss: Loss, spool: 
 }
 
 macro_rules! crashes {
-    ($($name:ident: $durability:ident, $loss:ident, $spool:expr;)*) => {$(
+    ($($name:ident: $durability:ident, $loss:ident;)*) => {$(
         #[test]
         fn $name() {
             for script in &SCRIPTS {
-                crash_everywhere(script, Durability::$durability, Loss::$loss, $spool);
+                crash_everywhere(script, Durability::$durability, Loss::$loss);
             }
         }
     )*};
 }
 
 crashes! {
-    durable_and_killed: Durable, Nothing, 0;
-    durable_and_unsynced_lost: Durable, Unsynced, 0;
-    durable_and_contents_lost: Durable, Contents, 0;
-    spooled_and_killed: Durable, Nothing, SPOOL_BYTES;
-    spooled_and_unsynced_lost: Durable, Unsynced, SPOOL_BYTES;
-    spooled_and_contents_lost: Durable, Contents, SPOOL_BYTES;
-    relaxed_and_killed: Relaxed, Nothing, 0;
-    relaxed_and_unsynced_lost: Relaxed, Unsynced, 0;
-    relaxed_and_contents_lost: Relaxed, Contents, 0;
+    durable_and_killed: Durable, Nothing;
+    durable_and_unsynced_lost: Durable, Unsynced;
+    durable_and_contents_lost: Durable, Contents;
+    relaxed_and_killed: Relaxed, Nothing;
+    relaxed_and_unsynced_lost: Relaxed, Unsynced;
+    relaxed_and_contents_lost: Relaxed, Contents;
 }
 
 /// Runs a script with each of its operations failing; the archive goes on.
-fn fail_everywhere(script: &Script, fault: Fault, spool: u64) {
+fn fail_everywhere(script: &Script, fault: Fault) {
     let mut at = 1;
     loop {
         let home = scratch();
-        let mut run = Run::start(home.path(), script, Durability::Durable, spool);
+        let mut run = Run::start(home.path(), script, Durability::Durable);
         run.disk.arm(at, fault);
         for step in script.steps {
             run.step(*step);
         }
         let archive = run.archive.take().unwrap();
         let over = run.disk.operations() < at;
-        let about = format!(
-            "{} {fault:?}, spool {spool}, at {at}: {:?}",
-            script.name,
-            run.disk.log()
-        );
+        let about = format!("{} {fault:?} at {at}: {:?}", script.name, run.disk.log());
         run.disk.arm(u64::MAX, Fault::Crash);
         // A thread in the background may hear of its failure only now; the second store is judged.
         let _first = store(&archive, &sample(98, "later", SMALL), Durability::Durable);
@@ -274,7 +264,7 @@ fn fail_everywhere(script: &Script, fault: Fault, spool: u64) {
         archive.close();
         run.disk.come_up(Loss::Unsynced);
         run.ledger
-            .check(&settings(home.path(), script, spool), true, &about);
+            .check(&settings(home.path(), script), true, &about);
         if over {
             return;
         }
@@ -288,9 +278,7 @@ macro_rules! failures {
         #[test]
         fn $name() {
             for script in &SCRIPTS {
-                for spool in [0, SPOOL_BYTES] {
-                    fail_everywhere(script, $fault, spool);
-                }
+                fail_everywhere(script, $fault);
             }
         }
     )*};
@@ -308,7 +296,7 @@ fn a_full_disk_refuses_and_recovers() {
     for size in [SMALL, LARGE] {
         for durability in [Durability::Durable, Durability::Relaxed] {
             let home = scratch();
-            let mut run = Run::start(home.path(), &SCRIPTS[0], durability, 0);
+            let mut run = Run::start(home.path(), &SCRIPTS[0], durability);
             run.disk.arm(1, Fault::Full);
             let archive = run.archive.take().unwrap();
             let error = store(&archive, &sample(1, "a", size), durability).unwrap_err();
@@ -328,7 +316,7 @@ fn a_full_disk_refuses_and_recovers() {
 #[test]
 fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
     let home = scratch();
-    let mut run = Run::start(home.path(), &SCRIPTS[1], Durability::Durable, 0);
+    let mut run = Run::start(home.path(), &SCRIPTS[1], Durability::Durable);
     run.disk.arm(1, Fault::Syncs);
     let archive = run.archive.take().unwrap();
     let error = store(&archive, &sample(2, "bb", LARGE), Durability::Durable).unwrap_err();
@@ -347,7 +335,7 @@ fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
     assert_eq!(error.status(), 0xA700);
     assert!(archive.stats().devices[0].read_only.is_some());
     archive.close();
-    let archive = open(settings(home.path(), &SCRIPTS[1], 0));
+    let archive = open(settings(home.path(), &SCRIPTS[1]));
     store(&archive, &sample(3, "a", SMALL), Durability::Durable).unwrap();
     assert_eq!(archive.counts().unwrap().images, 3);
 }

@@ -26,9 +26,7 @@ const VERSIONS: [&str; 4] = ["a", "bb", "cccc", "dddddd"];
 
 fn run(seed: u64, durability: Durability, loss: Loss) {
     let home = scratch();
-    // Every third run has a spool, too small for all.
-    let spool = [0, 0, 300_000][seed as usize % 3];
-    let mut settings = config_with_spool(home.path(), spool);
+    let mut settings = config(home.path());
     let syntaxes = ["8", "%id/%studydesc/%sopuid.dcm", "%id.dcm"];
     settings.file_name_syntax = NameSyntax::parse(syntaxes[seed as usize % 3]).unwrap();
     settings.rename_on_rewrite = seed % 2 == 0;

@@ -85,24 +85,8 @@ pub fn config(home: &Path) -> ArchiveConfig {
         file_name_syntax: NameSyntax::BuiltIn(8),
         full_threshold_mb: 0,
         journal_bytes: 512 << 10,
-        spool_bytes: 0,
         ..ArchiveConfig::new(home)
     }
-}
-
-/// The same with a spool of so many bytes, which is made before the archive is opened.
-pub fn config_with_spool(home: &Path, spool_bytes: u64) -> ArchiveConfig {
-    let config = ArchiveConfig {
-        spool_bytes,
-        ..config(home)
-    };
-    std::fs::create_dir_all(&config.index_dir).unwrap();
-    let zeros = vec![0; (config.journal_bytes + spool_bytes) as usize];
-    let path = config.index_dir.join("store.journal");
-    if !path.exists() {
-        std::fs::write(path, zeros).unwrap();
-    }
-    config
 }
 
 pub fn open(config: ArchiveConfig) -> Archive {
