@@ -5,19 +5,26 @@ Every call that waits or works releases the GIL. Attributes of queries are named
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, final
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, final
 
 __all__ = [
     "Archive",
     "ArchiveBusy",
     "ConfigError",
+    "Forwarder",
+    "Instance",
     "NativeError",
     "PeerError",
     "PeerUnavailable",
     "Server",
     "StoreError",
+    "UidTable",
+    "WorkQueue",
     "echo",
     "find",
+    "find_tag",
     "get",
     "move",
     "parse_columns",
@@ -48,6 +55,146 @@ class PeerError(NativeError):
 
 class ConfigError(NativeError):
     """The settings cannot be used."""
+
+class _Rules(Protocol):
+    """What `Server.set_rules` takes; called on the threads of associations."""
+
+    def import_object(
+        self, instance: Instance, calling_ae: str, called_ae: str, association: str, /
+    ) -> tuple[str, int, str, int | None, list[bytes]] | None:
+        """Decide about an object: None stores it as it now is. Else kind (`store`, `discard` or
+        `refuse`), status, reason, device and work to queue. What it raises refuses the object."""
+
+    def association_ended(self, association: str, /) -> None:
+        """An association that could send objects is over."""
+
+@final
+class Forwarder:
+    """An association to one peer that sends objects on. Not for several threads at once."""
+
+    def __new__(
+        cls, peer: _Peer, calling_ae: str, connect_timeout_s: float, timeout_s: float
+    ) -> Forwarder:
+        """Prepare; nothing is connected yet."""
+
+    def connect(self, sop_class: str, transfer_syntaxes: list[str]) -> None:
+        """Open an association for one SOP class. Raises PeerUnavailable or PeerError."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is an association."""
+
+    def send(self, instance: Instance, transfer_syntaxes: list[str]) -> tuple[int, str]:
+        """Send an object in the first of these forms that was accepted: status and comment.
+
+        Raises PeerUnavailable when the association is lost, PeerError when the peer does not take
+        the object or it cannot be converted.
+        """
+
+    def close(self, release: bool = True) -> None:
+        """End the association: released, or the connection dropped."""
+
+@final
+class Instance:
+    """A DICOM object: elements by path, changed in place, pixel data untouched.
+
+    A path is `gggg,eeee`, a keyword, or steps through sequences: `0040,0275.1/0008,0100`. What is
+    no path raises ValueError.
+    """
+
+    @staticmethod
+    def open(path: str | PathLike[str]) -> Instance:
+        """The object in a DICOM file. Raises StoreError when it is none."""
+
+    def get(self, path: str) -> str | None:
+        """The text at a path, None when there is no such element.
+
+        Numbers are decimal, several values joined by a backslash; a sequence is `(sequence)`, bulk
+        data and more than 255 bytes are `(too long)`.
+        """
+
+    def search(self, tag: str) -> str | None:
+        """The text of the first element with this tag at any depth."""
+
+    def set(self, path: str, value: str) -> None:
+        """Set the element at a path; sequences and items on the way are made. `.*` adds an item.
+
+        Raises ValueError when the path leads through what is no sequence, or the object's
+        character set lacks a character.
+        """
+
+    def delete(self, path: str) -> None:
+        """Remove the element at a path, if there is one."""
+
+    def scrub(self, list: str) -> None:
+        """Remove (`-LIST`) or keep (`+LIST`) top-level elements by VR, group, tag or `Private`."""
+
+    @property
+    def transfer_syntax(self) -> str:
+        """UID of the transfer syntax."""
+
+    def predicted_path(self, archive: Archive, calling_ae: str, called_ae: str) -> Path:
+        """The path that the object would be stored under now."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a DICOM file, whole and durable on return. Raises StoreError."""
+
+    def to_bytes(self) -> bytes:
+        """The bytes of a DICOM file of the object as it is now."""
+
+    def copy(self) -> Instance:
+        """Another object of its own, with the changes made so far."""
+
+    def replace(self, file: bytes) -> None:
+        """Put the object of another DICOM file, given as bytes, in place of this one."""
+
+@final
+class UidTable:
+    """What UIDs were changed to (table UIDMODS), and UIDs that nobody has."""
+
+    def __new__(cls, archive: Archive, prefix: str) -> UidTable:
+        """The table of an archive; new UIDs begin with `prefix`."""
+
+    def fresh(self) -> str:
+        """A UID that was never given out."""
+
+    def changed(self, uid: str, stage: str = "", kind: str = "") -> str:
+        """What a UID becomes in a stage, always the same."""
+
+    def original(self, uid: str, stage: str = "") -> str | None:
+        """What a UID was before it was changed in a stage; None for one that was not."""
+
+    def change(
+        self, instance: Instance, stage: str, except_tags: list[str], except_uids: list[str]
+    ) -> int:
+        """Change the UIDs of an object, sequences included; how many values changed."""
+
+    def change_back(
+        self, instance: Instance, stage: str, except_tags: list[str], except_uids: list[str]
+    ) -> int:
+        """Give an object the UIDs back that it had; how many values changed."""
+
+@final
+class WorkQueue:
+    """Durable work of an archive, in the order it was queued."""
+
+    def __new__(cls, archive: Archive) -> WorkQueue:
+        """The queue of this archive."""
+
+    def jobs(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Records with numbers above `after`, at most `limit`: number and payload."""
+
+    def edit(
+        self,
+        done: list[int] = ...,
+        changed: list[tuple[int, bytes]] = ...,
+        added: list[bytes] = ...,
+    ) -> None:
+        """Take records off, change others, add new ones: all or none, durable on return."""
 
 @final
 class Archive:
@@ -124,6 +271,12 @@ class Server:
     def reload(self, settings: Mapping[str, Any]) -> None:
         """Take other settings; associations keep those they began with."""
 
+    def set_rules(self, rules: _Rules | None = None) -> None:
+        """Put import rules in force for associations to come; None: there are none."""
+
+    def wait_for_work(self, seen: int, timeout_s: float) -> int:
+        """Wait until work was queued more often than `seen`; how often it was."""
+
     def stop(self, drain_s: float) -> bool:
         """Take no more associations, wait for those open; True when all ended by themselves."""
 
@@ -132,6 +285,9 @@ class Server:
 
     def drain_log(self, timeout_s: float, max_lines: int) -> list[tuple[float, int, str, str]]:
         """Log lines: time, level (0 error to 3 debug), association, text. Waits for the first."""
+
+def find_tag(name: str) -> str | None:
+    """The element that a keyword or a written tag names, as `gggg,eeee`; None for none."""
 
 def echo(peer: _Peer, calling_ae: str, timeout_s: float = 30.0) -> dict[str, Any]:
     """C-ECHO: status and round-trip time in `ms`."""

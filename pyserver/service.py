@@ -22,6 +22,8 @@ from pyserver.control import ControlServer
 from pyserver.errors import ConfigError
 from pyserver.incoming import DropFolder, IncomingThread
 from pyserver.logfiles import Line, LogFiles
+from pyserver.policy.converters import import_converters
+from pyserver.policy.rules import ImportRules, make_services
 from pyserver.rates import RateMeter
 from pyserver.status import collect_status
 
@@ -91,6 +93,8 @@ class Service:
         self._archive = _native.Archive(native, progress)
         self._server = _native.Server(self._archive, native)
         self.access = LocalArchive(self._archive, self.settings, _native.get)
+        self._uids = self._uid_table(self.settings)
+        self._server.set_rules(self._import_rules())
         self._rates = RateMeter(RATED)
         self._log = LogFiles(
             self.settings.log_dir,
@@ -150,7 +154,11 @@ class Service:
                 settings, warnings = read_config(self._home, self._config, self._overrides)
                 fixed = _fixed_changes(self.settings, settings)
                 make_folders(settings)
+                if settings.native.uid_prefix != self.settings.native.uid_prefix:
+                    self._uids = self._uid_table(settings)
+                rules = self._import_rules(settings)
                 self._server.reload(settings.to_native())
+                self._server.set_rules(rules)
             except Exception as error:
                 self.log(ERROR, f"configuration not taken over: {error}")
                 return {"reloaded": False, "reason": str(error), "warnings": []}
@@ -195,6 +203,20 @@ class Service:
             "locate": access.locate,
             "get": access.get,
         }
+
+    def _uid_table(self, settings: Settings) -> _native.UidTable:
+        return _native.UidTable(self._archive, settings.native.uid_prefix)
+
+    def _import_rules(self, settings: Settings | None = None) -> ImportRules | None:
+        """What to ask about objects that arrive; None without import converters."""
+        settings = settings or self.settings
+        converters = import_converters(settings.ini, settings.home)
+        if not converters:
+            return None
+        services = make_services(settings, self._archive, self._uids, self.log)
+        rules = settings.rules
+        status = settings.native.store_failed_status
+        return ImportRules(converters, services, status, rules.reject_on_error)
 
     def _make_incoming(self) -> IncomingThread:
         def add(paths: Any) -> list[dict[str, Any]]:

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from pyserver.cli.command import Command
 from pyserver.cli.main import GROUPS, make_parser
-from pyserver.config.items import FILTERS, HOOKS, SCRIPTING_GROUP, Item, Kind, State, all_items
+from pyserver.config.items import (
+    FILTERS,
+    HOOKS,
+    HOOKS_THAT_RUN,
+    SCRIPTING_GROUP,
+    Item,
+    Kind,
+    State,
+    all_items,
+)
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -140,11 +149,12 @@ def _kind(item: Item) -> str:
 def _hooks() -> str:
     hooks = ", ".join(f"`{hook}`" for hook in HOOKS)
     filters = ", ".join(f"`<Hook>{column}N`" for column in FILTERS)
+    running = ", ".join(f"`{hook}`" for hook in HOOKS if hook in HOOKS_THAT_RUN)
     return (
         f"Converter hooks: {hooks}. Each has `<Hook>Converters` (their number), "
         f"`<Hook>ConverterN` (a script line) and the filters {filters} (default `*`). "
-        "They are read and checked; running them comes **later**, and the server says so when "
-        "one is set.\n"
+        f"Those of {running} run, see [converters.md](converters.md); the others are read and come "
+        "**later**, and the server says so when one is set.\n"
     )
 
 

@@ -14,6 +14,8 @@ from pyserver.config.items import MAIN_SECTION
 from pyserver.config.peers import AE_LENGTH_MAX, PORT_MAX, parse_address, parse_peers
 from pyserver.config.sop_list import UID_LENGTH_MAX, parse_sop_list
 from pyserver.errors import ConfigError
+from pyserver.policy.parser import Where
+from pyserver.policy.scripts import Finder
 
 Target = Callable[[bytes], None]
 
@@ -103,11 +105,25 @@ def _memory() -> Path | None:
     return memory if memory.is_dir() else None
 
 
+def converter(data: bytes) -> None:
+    """A converter line: parsed for every context; faults have places within the line."""
+    text = _text(data).partition("\n")[0]
+    if "python:" in text.lower():
+        return  # It would be imported.
+    for where in (Where.IMPORT, Where.EXPORT, Where.QUERY):
+        line = Finder(Path("/nonexistent"), {"S": "nop; call S"}, where).line(text)
+        for problem in line.problems:
+            assert 1 <= problem.column <= len(text) + 1 and problem.text
+        for number, step in enumerate(line.steps, start=1):
+            assert not step.command.condition or number <= step.skip_to <= len(line.steps)
+
+
 TARGETS: dict[str, Target] = {
     "ini": ini,
     "peers": peers,
     "sop_list": sop_list,
     "config": config,
+    "converter": converter,
 }
 
 

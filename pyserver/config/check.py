@@ -14,6 +14,7 @@ from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile, IniLine
 from pyserver.config.items import MAIN_SECTION, Item, State, all_items, find_item, split_number
 from pyserver.config.settings import ALL_INTERFACES, Overrides, Settings, read_settings
+from pyserver.policy.converters import check_converters
 
 # dicom.sql is parsed by the native half: the index and this check must agree about it.
 ParseColumns = Callable[[str], list[dict[str, Any]]]
@@ -51,6 +52,7 @@ def check_config(
     _check_columns(settings, findings, parse_columns)
     _check_peers(settings, findings)
     _check_access(settings, findings)
+    check_converters(settings.ini, settings.home, findings)
     for folder, item in folders_of(settings):
         _check_folder(folder, item, settings.home, findings)
     return settings, findings

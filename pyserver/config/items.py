@@ -78,6 +78,7 @@ HOOKS = (
     "RegenFail",
     "Compression",
 )
+HOOKS_THAT_RUN = frozenset(("Import",))
 FILTERS = ("Modality", "StationName", "CalledAE", "CallingAE")
 
 
@@ -115,9 +116,10 @@ def _parse_row(text: str, group: str) -> Item:
 
 def _hook_items() -> Iterator[Item]:
     def item(name: str, kind: Kind, default: str, meaning: str, numbered: bool = True) -> Item:
-        return Item(name, kind, default, State.LATER, meaning, SCRIPTING_GROUP, numbered=numbered)
+        return Item(name, kind, default, state, meaning, SCRIPTING_GROUP, numbered=numbered)
 
     for hook in HOOKS:
+        state = State.WORKS if hook in HOOKS_THAT_RUN else State.LATER
         yield item(f"{hook}Converters", Kind.NUMBER, "0", f"Number of {hook} converters.", False)
         yield item(f"{hook}Converter", Kind.TEXT, "", f"Script line N of the {hook} hook.")
         for column in FILTERS:

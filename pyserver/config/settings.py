@@ -75,7 +75,19 @@ class NativeSettings:
     header_bytes_max: int
     dataset_bytes_max: int
     uid_prefix: str
+    export_converters: list[int]
     debug_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """How converters run: see the items of the group Scripting."""
+
+    reject_on_error: bool
+    shell: bool
+    folders: tuple[Path, ...]
+    processes_max: int
+    time_limit_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,7 @@ class Settings:
     pacs_name: str
     incoming_folders: tuple[Path, ...]
     incoming_delay_s: float
+    rules: RuleSettings
     findings: Findings
 
     @property
@@ -331,7 +344,19 @@ class _Reader:
             pacs_name=self.text("PACSName") or aet,
             incoming_folders=tuple(incoming),
             incoming_delay_s=self.number("DelayIncomingFileOpen") / 1000,
+            rules=self.rules(),
             findings=self.findings,
+        )
+
+    def rules(self) -> RuleSettings:
+        return RuleSettings(
+            reject_on_error=self.choice("OnConverterError") == "reject",
+            shell=self.flag("ShellCommands"),
+            folders=tuple(
+                self.folder("ConverterFolders", f) for f in self.words("ConverterFolders")
+            ),
+            processes_max=self.number("ConverterProcessesMax"),
+            time_limit_s=self.number("ConverterTimeLimit"),
         )
 
     def _native(
@@ -383,5 +408,6 @@ class _Reader:
             header_bytes_max=self.number("HeaderBytesMax"),
             dataset_bytes_max=self.number("DatasetBytesMax"),
             uid_prefix=self.text("UIDPrefix"),
+            export_converters=[],
             debug_level=self.number("DebugLevel"),
         )

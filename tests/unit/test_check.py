@@ -52,7 +52,17 @@ def test_suggestions(name: str, better: str | None) -> None:
     [
         (["ExportConvertor0 = x"], Severity.WARNING, "did you mean ExportConverter0"),
         (["XyzzyPlugh = 1"], Severity.WARNING, "not an item"),
-        (["ImportConverter0 = nop"], Severity.WARNING, "no effect in this version"),
+        (["QueryConverter0 = nop"], Severity.WARNING, "no effect in this version"),
+        (["ImportConverter0 = nop; nope x"], Severity.WARNING, "column 6: 'nope' is taken for nop"),
+        (["ImportConverter0 = lua:x()"], Severity.WARNING, "Lua is not available yet"),
+        (["[lua]", "ImportConverter0 = x()", "[sscscp]"], Severity.WARNING, "Lua is not available"),
+        (["ExportConverter0 = destroy"], Severity.WARNING, "no meaning in this converter"),
+        (["ExportConverter0 = nop"], Severity.WARNING, "never runs: ExportConverters is 0"),
+        (
+            ["StrictConverters = 1", 'ImportConverter7 = ifequal "a", "b"'],
+            Severity.ERROR,
+            "ImportConverter7: column 1: no command follows this condition",
+        ),
         (["VirtualServerFor0 = PACS"], Severity.WARNING, "no effect in this version"),
         (["nonsense"], Severity.WARNING, "neither a section nor"),
         (["FailHoldOff = 60", "failholdoff = 60"], Severity.WARNING, "set a second time"),

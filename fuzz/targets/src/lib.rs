@@ -13,6 +13,7 @@ pub mod convert;
 pub mod dataset;
 pub mod files;
 mod input;
+pub mod instance;
 pub mod messages;
 pub mod names;
 pub mod query;
@@ -35,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dataset_deflated", dataset::deflated),
     ("dataset_encapsulated", dataset::encapsulated),
     ("convert", convert::convert),
+    ("instance", instance::edit),
     ("file_probe", files::probe),
     ("charset", text::charset),
     ("matcher", text::matcher),

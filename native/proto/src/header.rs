@@ -110,6 +110,11 @@ impl Header {
         self.syntax
     }
 
+    /// Bytes and places, for splicing; who changes one keeps the other true.
+    pub(crate) fn parts_mut(&mut self) -> (&mut Vec<u8>, &mut Vec<ElementRef>) {
+        (&mut self.bytes, &mut self.elements)
+    }
+
     /// Byte order and VR presence of [`Header::bytes`].
     pub fn encoding(&self) -> Encoding {
         self.syntax.encoding()
@@ -259,7 +264,7 @@ impl<'a> ValueRef<'a> {
 }
 
 /// Gateways send known text elements as UN (PS3.5 6.2.2 note 3); they mean what the dictionary says.
-fn known_vr(tag: Tag, vr: Vr) -> Vr {
+pub(crate) fn known_vr(tag: Tag, vr: Vr) -> Vr {
     match vr {
         Vr::Un => Some(dict::vr(tag)).filter(|vr| vr.is_text()).unwrap_or(vr),
         vr => vr,

@@ -18,7 +18,7 @@ use crate::errors::{self, config};
 /// Patience while connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-fn destination(peer: &Bound<'_, PyMapping>) -> PyResult<Destination> {
+pub fn destination(peer: &Bound<'_, PyMapping>) -> PyResult<Destination> {
     let port: Bound<'_, PyAny> = peer.get_item("port")?;
     let port = match port.extract::<u16>() {
         Ok(port) => port,

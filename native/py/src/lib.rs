@@ -11,6 +11,10 @@ mod archive;
 mod client;
 mod convert;
 mod errors;
+mod forward;
+mod instance;
+mod policy;
+mod queue;
 mod server;
 mod settings;
 
@@ -27,6 +31,12 @@ mod _native {
     use crate::errors::{
         ArchiveBusy, ConfigError, NativeError, PeerError, PeerUnavailable, StoreError,
     };
+    #[pymodule_export]
+    use crate::forward::Forwarder;
+    #[pymodule_export]
+    use crate::instance::{Instance, UidTable, find_tag};
+    #[pymodule_export]
+    use crate::queue::WorkQueue;
     #[pymodule_export]
     use crate::server::PyServer;
 }

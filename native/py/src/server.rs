@@ -6,10 +6,12 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping};
 use pyserver_server::Server;
+use pyserver_server::policy::Policy;
 use pyserver_store::archive::Archive;
 
 use crate::archive::PyArchive;
 use crate::errors;
+use crate::policy::PyPolicy;
 use crate::settings::{archive_config, server_settings};
 
 /// The listener and everything behind it.
@@ -61,6 +63,19 @@ impl PyServer {
     fn stop(&self, py: Python<'_>, drain_s: f64) -> PyResult<bool> {
         let drain = seconds("drain_s", drain_s)?;
         Ok(py.detach(|| self.server.stop(drain)))
+    }
+
+    /// Put import rules in force for associations to come; None: there are none.
+    #[pyo3(signature = (rules=None))]
+    fn set_rules(&self, rules: Option<Py<PyAny>>) {
+        let policy = rules.map(|rules| Arc::new(PyPolicy::new(rules)) as Arc<dyn Policy>);
+        self.server.set_policy(policy);
+    }
+
+    /// Wait until work was queued more often than `seen`; how often it was.
+    fn wait_for_work(&self, py: Python<'_>, seen: u64, timeout_s: f64) -> PyResult<u64> {
+        let patience = seconds("timeout_s", timeout_s)?;
+        Ok(py.detach(|| self.server.wait_for_work(seen, patience)))
     }
 
     /// Counters since the start, and what goes on now.

@@ -148,6 +148,7 @@ pub fn server_settings(settings: &Bound<'_, PyMapping>) -> PyResult<Settings> {
         read_ahead_bytes: read.value("read_ahead_bytes")?,
         find_results_max: read.value("find_results_max")?,
         computed_fields: read.value("enable_computed_fields")?,
+        export_converters: read.value("export_converters")?,
         debug_level: read.value("debug_level")?,
     })
 }

@@ -8,12 +8,14 @@ pub mod client;
 mod client_get;
 mod client_send;
 pub mod error;
+pub mod forward;
 pub mod identifier;
 mod link;
 mod listener;
 pub mod log;
 mod payload;
 pub mod peers;
+pub mod policy;
 mod reply;
 mod retrieve;
 mod scp_find;
@@ -40,6 +42,7 @@ use parking_lot::Mutex;
 use pyserver_store::archive::Archive;
 
 use crate::log::LogLine;
+use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::shutdown::Phase;
@@ -126,6 +129,16 @@ impl Server {
     /// Puts new settings in force for associations to come; addresses stay.
     pub fn reload(&self, settings: Settings) {
         self.shared.replace_settings(settings);
+    }
+
+    /// Puts the site's import rules in force for associations to come, or none.
+    pub fn set_policy(&self, policy: Option<Arc<dyn Policy>>) {
+        self.shared.replace_policy(policy);
+    }
+
+    /// Waits until work was queued, more often than `seen` or for `patience`; how often it was.
+    pub fn wait_for_work(&self, seen: u64, patience: Duration) -> u64 {
+        self.shared.bell.wait(seen, patience)
     }
 
     /// Name and value of every counter.

@@ -3,15 +3,18 @@
 //! The answer is sent when the archive has made the object as safe as the site asked for. A store
 //! that fails half way keeps taking fragments, drops them, and answers at the end.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyserver_proto::dimse::{CStoreRq, CommandRequest, CommandResponse};
 use pyserver_proto::status::Status;
+use pyserver_proto::tag::Tag;
 use pyserver_store::error::StoreError;
-use pyserver_store::incoming::{Incoming, ReceiveContext, StoreTimes};
+use pyserver_store::held::{Holder, Received, Sender};
+use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome, StoreTimes};
 
 use crate::error::LinkError;
 use crate::log::{Level, escaped};
+use crate::policy::{Verdict, export_job};
 use crate::reply::Answer;
 use crate::session::Session;
 use crate::stats::Stats;
@@ -20,9 +23,23 @@ use crate::stats::Stats;
 pub struct StoreReceiver {
     context_id: u8,
     request: CStoreRq,
-    incoming: Result<Incoming, StoreError>,
+    arriving: Result<Arriving, StoreError>,
     bytes: u64,
     began: Instant,
+}
+
+/// Where the data set goes.
+enum Arriving {
+    /// Straight into the archive.
+    Direct(Box<Incoming>),
+    /// Held until rules have seen it.
+    Held(Box<Holder>),
+}
+
+/// What became of an object that was not refused.
+enum Done {
+    Stored(StoreOutcome),
+    Discarded,
 }
 
 impl StoreReceiver {
@@ -30,18 +47,29 @@ impl StoreReceiver {
     pub fn begin(session: &mut Session, context_id: u8, request: CStoreRq) -> Self {
         let began = Instant::now();
         session.link.waited = Duration::ZERO;
-        let incoming = session.shared.archive.begin(&ReceiveContext {
-            calling_ae: &session.calling_ae,
-            called_ae: &session.called_ae,
-            transfer_syntax: session.syntax_of(context_id),
-            sop_class_uid: request.sop_class_uid.as_str(),
-            sop_instance_uid: request.sop_instance_uid.as_str(),
-            durability: None,
-        });
+        let arriving = if session.policy.is_some() {
+            let holder = session.shared.archive.hold(session.syntax_of(context_id));
+            holder.map(|holder| Arriving::Held(Box::new(holder)))
+        } else {
+            let incoming = session.shared.archive.begin(&ReceiveContext {
+                calling_ae: &session.calling_ae,
+                called_ae: &session.called_ae,
+                transfer_syntax: session.syntax_of(context_id),
+                sop_class_uid: request.sop_class_uid.as_str(),
+                sop_instance_uid: request.sop_instance_uid.as_str(),
+                durability: None,
+            });
+            incoming.map(|mut incoming| {
+                for job in export_jobs(session, request.sop_instance_uid.as_str()) {
+                    incoming.queue(job);
+                }
+                Arriving::Direct(Box::new(incoming))
+            })
+        };
         Self {
             context_id,
             request,
-            incoming,
+            arriving,
             bytes: 0,
             began,
         }
@@ -50,11 +78,14 @@ impl StoreReceiver {
     /// Takes one fragment.
     pub fn take(&mut self, fragment: &[u8]) {
         self.bytes += fragment.len() as u64;
-        if let Ok(incoming) = &mut self.incoming
-            && let Err(error) = incoming.write(fragment)
-        {
+        let written = match &mut self.arriving {
+            Ok(Arriving::Direct(incoming)) => incoming.write(fragment),
+            Ok(Arriving::Held(holder)) => holder.write(fragment),
+            Err(_) => return,
+        };
+        if let Err(error) = written {
             // Dropping the half-written object removes every trace of it.
-            self.incoming = Err(error);
+            self.arriving = Err(error);
         }
     }
 
@@ -63,12 +94,23 @@ impl StoreReceiver {
         let Self {
             context_id,
             request,
-            incoming,
+            arriving,
             bytes,
             began,
         } = self;
-        let outcome = incoming.and_then(Incoming::finish);
         let sop = request.sop_instance_uid;
+        let outcome = match arriving {
+            Ok(Arriving::Direct(incoming)) => incoming.finish().map(Done::Stored),
+            Ok(Arriving::Held(holder)) => {
+                let class = request.sop_class_uid;
+                let object = holder.finish(class.as_str(), sop.as_str());
+                object.and_then(|object| judge(session, object))
+            }
+            Err(error) => Err(error),
+        };
+        if outcome.is_ok() && !session.settings.export_converters.is_empty() {
+            session.shared.bell.ring();
+        }
         let stats = &session.shared.stats;
         let (status, comment) = match &outcome {
             Ok(_) => {
@@ -97,7 +139,13 @@ impl StoreReceiver {
         let reply = before_reply.elapsed();
         let took = began.elapsed().as_secs_f64() * 1e3;
         match outcome {
-            Ok(stored) => {
+            Ok(Done::Discarded) => {
+                session.log(
+                    Level::Info,
+                    format!("not kept: {sop}, {bytes} bytes, {took:.1} ms"),
+                );
+            }
+            Ok(Done::Stored(stored)) => {
                 let StoreTimes {
                     scan,
                     write,
@@ -137,4 +185,45 @@ impl StoreReceiver {
         }
         Ok(())
     }
+}
+
+/// Asks the site's rules, then does as they say.
+fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
+    let Some(policy) = &session.policy else {
+        return Err(StoreError::Closed);
+    };
+    let archive = &session.shared.archive;
+    let (object, verdict) = policy.import(object, &session.origin());
+    match (verdict, object) {
+        (Verdict::Discard, _) => Ok(Done::Discarded),
+        (Verdict::Refuse { status, why }, _) => Err(StoreError::refused(status, why)),
+        (Verdict::Store { .. }, None) => Err(StoreError::refused(
+            archive.failed_status(),
+            "the rules kept the object",
+        )),
+        (Verdict::Store { device, mut jobs }, Some(object)) => {
+            let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
+            jobs.extend(export_jobs(session, sop.as_str()));
+            let sender = Sender {
+                calling_ae: &session.calling_ae,
+                called_ae: &session.called_ae,
+                durability: None,
+            };
+            let stored = archive.store_received(&object, sender, device, jobs)?;
+            Ok(Done::Stored(stored))
+        }
+    }
+}
+
+/// One for each export converter.
+fn export_jobs(session: &Session, sop_instance: &str) -> Vec<Vec<u8>> {
+    let converters = &session.settings.export_converters;
+    if converters.is_empty() {
+        return Vec::new();
+    }
+    let origin = session.origin();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let time_s = now.map_or(0, |elapsed| elapsed.as_secs());
+    let job = |number: &u32| export_job(*number, sop_instance, &origin, time_s);
+    converters.iter().map(job).collect()
 }

@@ -18,6 +18,7 @@ use crate::acceptance::{self, Acceptance};
 use crate::error::LinkError;
 use crate::link::{Link, Received};
 use crate::log::Level;
+use crate::policy::{Origin, Policy};
 use crate::reply::Answer;
 use crate::scp_store::StoreReceiver;
 use crate::scp_table::{self, Service};
@@ -44,6 +45,8 @@ pub struct Session {
     pub called_ae: String,
     /// Whether it may query and retrieve.
     pub trusted: bool,
+    /// The site's import rules, if it has any.
+    pub policy: Option<Arc<dyn Policy>>,
     /// What the books of this association say, for its closing log line.
     pub tally: Tally,
 }
@@ -116,6 +119,7 @@ impl Session {
             calling_ae: request.calling_ae.to_string(),
             called_ae: request.called_ae.to_string(),
             trusted: false,
+            policy: shared.policy(),
             tally: Tally::default(),
         };
         let began = Instant::now();
@@ -129,12 +133,24 @@ impl Session {
         }
         Stats::add(&shared.stats.associations_accepted, 1);
         let end = session.run();
+        if let Some(policy) = &session.policy {
+            policy.ended(&session.link.id);
+        }
         session.close(began, &end);
     }
 
     /// A line about this association.
     pub fn log(&self, level: Level, text: String) {
         self.shared.log.line(level, &self.link.id, text);
+    }
+
+    /// Who is at the other end.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            calling_ae: self.calling_ae.clone(),
+            called_ae: self.called_ae.clone(),
+            association: self.link.id.clone(),
+        }
     }
 
     /// The transfer syntax of a context's data sets.

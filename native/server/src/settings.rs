@@ -61,6 +61,8 @@ pub struct Settings {
     pub find_results_max: u64,
     /// Whether counts and the like are answered (`EnableComputedFields`).
     pub computed_fields: bool,
+    /// Numbers of the export converters that stored objects are queued for.
+    pub export_converters: Vec<u32>,
     /// Verbosity of the log (`DebugLevel`): 0 to 4.
     pub debug_level: u8,
 }

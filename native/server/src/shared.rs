@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use pyserver_store::archive::Archive;
 
 use crate::log::Log;
+use crate::policy::{Bell, Policy};
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::stats::Stats;
@@ -21,7 +22,10 @@ pub struct Shared {
     pub stats: Stats,
     /// Serving, draining or stopping.
     pub shutdown: Shutdown,
+    /// Rung when an object was stored that export converters have to do with.
+    pub bell: Bell,
     settings: RwLock<Arc<Settings>>,
+    policy: RwLock<Option<Arc<dyn Policy>>>,
     slots_taken: AtomicUsize,
     association_number: AtomicU64,
 }
@@ -45,7 +49,9 @@ impl Shared {
             log,
             stats: Stats::default(),
             shutdown: Shutdown::default(),
+            bell: Bell::default(),
             settings: RwLock::new(Arc::new(settings)),
+            policy: RwLock::new(None),
             slots_taken: AtomicUsize::new(0),
             association_number: AtomicU64::new(0),
         }
@@ -60,6 +66,16 @@ impl Shared {
     pub fn replace_settings(&self, settings: Settings) {
         self.log.set_debug_level(settings.debug_level);
         *self.settings.write() = Arc::new(settings);
+    }
+
+    /// The import rules in force.
+    pub fn policy(&self) -> Option<Arc<dyn Policy>> {
+        self.policy.read().clone()
+    }
+
+    /// Puts import rules in force, or none; open associations keep theirs.
+    pub fn replace_policy(&self, policy: Option<Arc<dyn Policy>>) {
+        *self.policy.write() = policy;
     }
 
     /// A slot, unless all are taken.

@@ -133,6 +133,7 @@ fn settings() -> Settings {
         read_ahead_bytes: 64 << 20,
         find_results_max: 0,
         computed_fields: true,
+        export_converters: Vec::new(),
         debug_level: 0,
     }
 }

@@ -151,6 +151,16 @@ impl WriteTxn<'_> {
         Ok(())
     }
 
+    /// Gives a queued job another payload; nothing happens when it is done with.
+    pub fn change_job(&mut self, number: u64, payload: &[u8]) -> Result<(), IndexError> {
+        let table = self.index.tables.queue;
+        let key = number.to_be_bytes();
+        if table.get(&self.txn, &key)?.is_some() {
+            table.put(&mut self.txn, &key, payload)?;
+        }
+        Ok(())
+    }
+
     /// A queued job is done with.
     pub fn job_done(&mut self, number: u64) -> Result<(), IndexError> {
         let table = self.index.tables.queue;

@@ -186,6 +186,18 @@ impl Incoming {
         self.jobs.push(payload);
     }
 
+    /// Puts the object on this device, if it takes objects and has room; before the first byte only.
+    pub fn prefer_device(&mut self, number: u16) {
+        let threshold = self.config.full_threshold_mb.saturating_mul(1 << 20);
+        let wanted = self.shared.devices.get(usize::from(number));
+        if let Some(device) = wanted
+            && device.read_only().is_none()
+            && device.room_bytes(self.shared.disk.as_ref(), threshold) > 0
+        {
+            self.device = Arc::clone(device);
+        }
+    }
+
     /// Takes the next bytes of the data set. After an error the object is lost; drop it.
     pub fn write(&mut self, fragment: &[u8]) -> Result<(), StoreError> {
         let status = self.config.store_failed_status;

@@ -1,6 +1,8 @@
 //! What identifiers were changed to, so that the same one is always changed alike and can be changed back.
 //!
 //! Key: old identifier, a zero byte, the stage. Value: Unix time u32, kind, new identifier, annotation.
+//! Beside it the way back, key: byte 1, new identifier, a zero byte, the stage; value: old identifier.
+//! And under byte 2 the start that generated UIDs have, a u64.
 
 use crate::bytes::{Reader, put_var_bytes};
 use crate::dump::{TableRow, latin1};
@@ -54,6 +56,17 @@ impl UidMod {
     }
 }
 
+/// First byte of the keys of the way back.
+const BACK: u8 = 1;
+/// Key of the last start of generated UIDs.
+const START: [u8; 1] = [2];
+
+fn back_key(new: &str, stage: &str) -> Vec<u8> {
+    let mut key = vec![BACK];
+    key.extend(self::key(new, stage));
+    key
+}
+
 fn key(old: &str, stage: &str) -> Vec<u8> {
     [old.as_bytes(), stage.as_bytes()].join(&0)
 }
@@ -69,10 +82,25 @@ impl ReadTxn<'_> {
             .transpose()
     }
 
+    /// What an identifier was before it was changed in a stage.
+    pub fn original_uid(&self, new: &str, stage: &str) -> Result<Option<String>, IndexError> {
+        let value = self
+            .index
+            .tables
+            .uidmods
+            .get(&self.txn, &back_key(new, stage))?;
+        let text = value.map(|value| String::from_utf8(value.to_vec()));
+        text.transpose()
+            .map_err(|_| IndexError::Corrupt("uidmods record"))
+    }
+
     pub(crate) fn dump_uid_mods(&self) -> Result<Vec<TableRow>, IndexError> {
         let mut rows = Vec::new();
         for item in self.index.tables.uidmods.iter(&self.txn)? {
             let (key, value) = item?;
+            if key.first().is_some_and(|&first| first <= START[0]) {
+                continue;
+            }
             let record = UidMod::decode(key, value);
             rows.push(record.ok_or(IndexError::Corrupt("uidmods record"))?.row());
         }
@@ -88,8 +116,35 @@ impl WriteTxn<'_> {
             put_var_bytes(&mut value, text.as_bytes());
         }
         let key = key(&record.old, &record.stage);
-        self.index.tables.uidmods.put(&mut self.txn, &key, &value)?;
+        let table = self.index.tables.uidmods;
+        table.put(&mut self.txn, &key, &value)?;
+        let back = back_key(&record.new, &record.stage);
+        table.put(&mut self.txn, &back, record.old.as_bytes())?;
         Ok(())
+    }
+
+    /// What an identifier was changed to in a stage.
+    pub fn uid_mod(&self, old: &str, stage: &str) -> Result<Option<UidMod>, IndexError> {
+        let key = key(old, stage);
+        let value = self.index.tables.uidmods.get(&self.txn, &key)?;
+        let found = value.map(|value| UidMod::decode(&key, value));
+        found
+            .map(|found| found.ok_or(IndexError::Corrupt("uidmods record")))
+            .transpose()
+    }
+
+    /// A start for generated UIDs, later than every one before.
+    pub fn reserve_uid_start(&mut self, now: u64) -> Result<u64, IndexError> {
+        let table = self.index.tables.uidmods;
+        let last = match table.get(&self.txn, &START)? {
+            Some(value) => Reader::new(value)
+                .u64()
+                .ok_or(IndexError::Corrupt("uidmods start"))?,
+            None => 0,
+        };
+        let start = now.max(last + 1);
+        table.put(&mut self.txn, &START, &start.to_be_bytes())?;
+        Ok(start)
     }
 }
 

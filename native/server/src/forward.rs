@@ -1,0 +1,142 @@
+//! Sending held objects on: one association that rules keep open over several objects.
+//!
+//! Who decides how long it stays open, and what is tried again, is above; here is one connection and one
+//! object at a time. An object counts as sent when the peer has answered with success or a warning.
+
+use pyserver_proto::dimse::{CStoreRq, Priority};
+use pyserver_proto::tag::Tag;
+use pyserver_proto::uid::{self, Uid};
+use pyserver_store::held::Received;
+
+use crate::error::LinkError;
+use crate::peers::Destination;
+use crate::scu::{Caller, Proposal, Requestor};
+use crate::send_object::{SendError, Sender};
+
+/// Why an object did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// No association, or it broke before the answer.
+    #[error("{0}")]
+    Link(#[from] LinkError),
+    /// The peer does not take such objects, or this one cannot be read or converted.
+    #[error("{0}")]
+    Object(String),
+}
+
+/// What the peer answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// C-STORE status.
+    pub status: u16,
+    /// Error comment.
+    pub comment: String,
+}
+
+/// An association to one peer, opened when it is needed.
+pub struct Forwarder {
+    caller: Caller,
+    peer: Destination,
+    open: Option<Requestor>,
+    sender: Sender,
+}
+
+impl Forwarder {
+    /// Prepares; nothing is connected yet.
+    pub fn new(caller: Caller, peer: Destination) -> Self {
+        Self {
+            caller,
+            peer,
+            open: None,
+            sender: Sender::default(),
+        }
+    }
+
+    /// Connects, with a presentation context for a SOP class and one for verification.
+    pub fn connect(&mut self, sop_class: Uid, syntaxes: &[Uid]) -> Result<(), LinkError> {
+        self.close(true);
+        let proposal = |class| Proposal {
+            abstract_syntax: class,
+            transfer_syntaxes: syntaxes.to_vec(),
+            as_scp: false,
+        };
+        let proposals = [
+            proposal(sop_class),
+            proposal(Uid::from_static(uid::VERIFICATION)),
+        ];
+        let id = ">".to_owned();
+        let requestor = Requestor::connect(&self.caller, &self.peer, &proposals, id)?;
+        self.open = Some(requestor);
+        Ok(())
+    }
+
+    /// Whether there is an association.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Sends an object in the first of these transfer syntaxes that the peer accepted.
+    pub fn send(&mut self, object: &Received, syntaxes: &[Uid]) -> Result<Answered, ForwardError> {
+        let answered = self.send_on_open(object, syntaxes);
+        if let Err(ForwardError::Link(_)) = &answered {
+            // Half a message may be under way: nothing more can go out.
+            if let Some(mut requestor) = self.open.take() {
+                requestor.link.abort(0, 0);
+            }
+        }
+        answered
+    }
+
+    fn send_on_open(
+        &mut self,
+        object: &Received,
+        syntaxes: &[Uid],
+    ) -> Result<Answered, ForwardError> {
+        let Some(requestor) = &mut self.open else {
+            return Err(ForwardError::Object("there is no association".to_owned()));
+        };
+        let class = object.instance.uid(Tag::SOP_CLASS_UID);
+        let Some(context) = requestor.context_for(class, syntaxes) else {
+            return Err(ForwardError::Object(format!(
+                "the peer does not take SOP class {class} in this form"
+            )));
+        };
+        let context = (context.id, context.transfer_syntax);
+        let ready = object
+            .ready()
+            .map_err(|error| ForwardError::Object(error.to_string()))?;
+        let message_id = requestor.next_message_id();
+        let request = CStoreRq {
+            message_id,
+            sop_class_uid: class,
+            sop_instance_uid: object.instance.uid(Tag::SOP_INSTANCE_UID),
+            priority: Priority::Medium,
+            move_originator_ae: None,
+            move_originator_message_id: None,
+        };
+        let sent = self
+            .sender
+            .send(&mut requestor.link, context, request, &ready);
+        sent.map_err(|error| match error {
+            SendError::Object(why) => ForwardError::Object(why),
+            SendError::Link(error) => ForwardError::Link(error),
+        })?;
+        let (response, _) = requestor.response(message_id, 0)?;
+        Ok(Answered {
+            status: response.status.0,
+            comment: response.error_comment.clone(),
+        })
+    }
+
+    /// Ends the association: released, or the connection dropped.
+    pub fn close(&mut self, release: bool) {
+        if let Some(mut requestor) = self.open.take() {
+            if release {
+                // Everything is answered; a peer that does not say goodbye changes nothing.
+                let _ = requestor.release();
+            } else {
+                requestor.link.hang_up();
+            }
+        }
+    }
+}

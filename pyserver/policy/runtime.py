@@ -1,0 +1,34 @@
+"""Runs a parsed line on one object."""
+
+from pyserver import _native
+from pyserver.policy.context import ERROR, Context, Outcome
+from pyserver.policy.parser import Line
+from pyserver.policy.problems import CommandError
+
+
+def run_line(line: Line, context: Context) -> Outcome:
+    """Run every command in turn. One that fails is logged and the line goes on; a condition that
+    fails counts as false."""
+    steps = line.steps
+    at = 0
+    while at < len(steps):
+        step = steps[at]
+        at += 1
+        context.part = step.part
+        try:
+            if step.command.sends and context.failures:
+                raise CommandError(f"not done, for {context.failures[0]}")
+            result = step.command.run(context, step.arguments)
+        except (CommandError, ValueError, OSError, _native.NativeError) as error:
+            text = f"{step.text[:200]}: {error}"
+            context.log(ERROR, f"error: {text}")
+            if step.command.guards:
+                context.failures.append(text)
+            result = False if step.command.condition else None
+        if step.command.condition:
+            if not result:
+                at = step.skip_to
+        elif result is not None and result is not Outcome.NORMAL:
+            outcome: Outcome = result
+            return outcome
+    return Outcome.NORMAL

@@ -1,0 +1,67 @@
+"""scripting/converters.json: converter lines on what a real Conquest recorded.
+
+All cases share one server whose configuration is reloaded for each; those that need another
+device or a restart get one of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeServer
+from tests.golden.cases import GoldenSet
+from tests.golden.conftest import Report
+from tests.golden.converter_rules import RULES, Facts, deferred
+from tests.golden.scripting import Case, Run, ScriptingSet
+from tests.golden.verdict import Difference, Verdict, judge
+from tests.support.server import Server
+
+FILE = "converters.json"
+OWN_SERVER = ("MAGDevices", "SQLServer", "WorkListMode")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    golden = GoldenSet(metafunc.config.getoption("--golden"))
+    metafunc.parametrize("case", ScriptingSet(golden).cases(FILE), ids=lambda case: case.id)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("converters") / "home", ini=["UnknownPeers = all"])
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_converters(
+    case: Case, shared: Server, make_server: MakeServer, report_verdicts: Report
+) -> None:
+    waiting = deferred(case)
+    if waiting:
+        report_verdicts([Verdict(FILE, case.id, waiting)])
+        return
+    run = Run(case, shared)
+    if any(name in case.ini("sscscp") for name in OWN_SERVER):
+        run = Run(case, make_server(start=False))
+        run.configure()
+        for name, value in case.ini("sscscp").items():
+            if re.fullmatch(r"MAGDevice\d+", name):
+                Path(run.text(value)).mkdir(parents=True, exist_ok=True)
+        run.server.start()
+    refused = run.prepare()
+    assert not refused, refused
+    found = []
+    for step in case.data["steps"]:
+        verb, *arguments = step["op"]
+        assert verb == "store", f"{verb} is not a step of import converters"
+        titles = arguments[1] if len(arguments) > 1 else {}
+        statuses = run.store(arguments[0], titles)
+        if statuses != step["result"]:
+            found.append(Difference("steps.result", step["result"], statuses))
+    found += run.compare()
+    facts = Facts(case)
+    report_verdicts([judge(FILE, case.id, found, facts=facts, rules=RULES, masks=case.masks)])
