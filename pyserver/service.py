@@ -22,7 +22,10 @@ from pyserver.control import ControlServer
 from pyserver.errors import ConfigError
 from pyserver.incoming import DropFolder, IncomingThread
 from pyserver.logfiles import Line, LogFiles
+from pyserver.policy.context import Services
 from pyserver.policy.converters import import_converters
+from pyserver.policy.exports import Exports
+from pyserver.policy.forward import Forwards
 from pyserver.policy.rules import ImportRules, make_services
 from pyserver.rates import RateMeter
 from pyserver.status import collect_status
@@ -94,7 +97,14 @@ class Service:
         self._server = _native.Server(self._archive, native)
         self.access = LocalArchive(self._archive, self.settings, _native.get)
         self._uids = self._uid_table(self.settings)
-        self._server.set_rules(self._import_rules())
+        self._forwards = Forwards(self.settings, self.log)
+        self._exports = Exports(
+            self.settings,
+            self._services(self.settings),
+            _native.WorkQueue(self._archive),
+            self._server.wait_for_work,
+        )
+        self._server.set_rules(self._import_rules(self.settings))
         self._rates = RateMeter(RATED)
         self._log = LogFiles(
             self.settings.log_dir,
@@ -124,6 +134,8 @@ class Service:
         self._control.start()
         self._server.start()
         self._incoming.start()
+        self._forwards.start()
+        self._exports.start()
         host, port = self.address
         self.log(INFO, f"{self.settings.pacs_name} listens on {host}:{port}")
 
@@ -139,6 +151,8 @@ class Service:
         self.log(INFO, "stopping")
         self._incoming.stop()
         drained = self._server.stop(float(self.settings.native.drain_s))
+        self._exports.stop()
+        self._forwards.stop()
         self._control.stop()
         self.log(INFO if drained else WARNING, "stopped" if drained else "stopped, some aborted")
         self._log_ended.set()
@@ -159,6 +173,8 @@ class Service:
                 rules = self._import_rules(settings)
                 self._server.reload(settings.to_native())
                 self._server.set_rules(rules)
+                self._forwards.settings = settings
+                self._exports.reload(settings, self._services(settings))
             except Exception as error:
                 self.log(ERROR, f"configuration not taken over: {error}")
                 return {"reloaded": False, "reason": str(error), "warnings": []}
@@ -202,21 +218,26 @@ class Service:
             "fsck": access.fsck,
             "locate": access.locate,
             "get": access.get,
+            "queue": self._exports.status,
+            "dead_letters": self._exports.dead_letters,
+            "queue_retry": self._exports.retry,
+            "queue_drop": self._exports.drop,
         }
 
     def _uid_table(self, settings: Settings) -> _native.UidTable:
         return _native.UidTable(self._archive, settings.native.uid_prefix)
 
-    def _import_rules(self, settings: Settings | None = None) -> ImportRules | None:
+    def _services(self, settings: Settings) -> Services:
+        return make_services(settings, self._archive, self._uids, self.log, self._forwards)
+
+    def _import_rules(self, settings: Settings) -> ImportRules | None:
         """What to ask about objects that arrive; None without import converters."""
-        settings = settings or self.settings
         converters = import_converters(settings.ini, settings.home)
         if not converters:
             return None
-        services = make_services(settings, self._archive, self._uids, self.log)
-        rules = settings.rules
         status = settings.native.store_failed_status
-        return ImportRules(converters, services, status, rules.reject_on_error)
+        reject = settings.rules.reject_on_error
+        return ImportRules(converters, self._services(settings), status, reject)
 
     def _make_incoming(self) -> IncomingThread:
         def add(paths: Any) -> list[dict[str, Any]]:

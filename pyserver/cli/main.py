@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from pyserver import __version__, _native
-from pyserver.cli import admin, archive, image, network, serve
+from pyserver.cli import admin, archive, image, network, queue, serve
 from pyserver.cli.command import FAILED, Command
 from pyserver.cli.output import Output
 from pyserver.errors import PyserverError
@@ -15,7 +15,7 @@ from pyserver.errors import PyserverError
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 GROUPS: dict[str, tuple[Command, ...]] = {
-    "server": serve.COMMANDS + admin.COMMANDS,
+    "server": serve.COMMANDS + admin.COMMANDS + queue.COMMANDS,
     "archive": archive.COMMANDS,
     "network": network.COMMANDS,
     "pictures": image.COMMANDS,

@@ -52,7 +52,7 @@ def check_config(
     _check_columns(settings, findings, parse_columns)
     _check_peers(settings, findings)
     _check_access(settings, findings)
-    check_converters(settings.ini, settings.home, findings)
+    check_converters(settings.ini, settings.home, settings.native.dicom_sql, findings)
     for folder, item in folders_of(settings):
         _check_folder(folder, item, settings.home, findings)
     return settings, findings

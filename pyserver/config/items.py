@@ -78,7 +78,7 @@ HOOKS = (
     "RegenFail",
     "Compression",
 )
-HOOKS_THAT_RUN = frozenset(("Import",))
+HOOKS_THAT_RUN = frozenset(("Import", "Export"))
 FILTERS = ("Modality", "StationName", "CalledAE", "CallingAE")
 
 

@@ -83,6 +83,12 @@ class PeerMap:
                 return Address(ae, _fill_star(peer.host, rest), port)
         return None
 
+    def compression(self, ae: str) -> str:
+        """The compression column of the line that fits, `un` without one."""
+        fits = (peer for peer in self.peers if _star_rest(peer.ae, ae) is not None)
+        peer = next(fits, None)
+        return "un" if peer is None else peer.compression
+
     def unreachable(self) -> list[tuple[Peer, Peer]]:
         """Lines that can never be used, each with the earlier line that covers it."""
         dead = []

@@ -22,6 +22,7 @@ INI_NAME = "dicom.ini"
 READ_AHEAD_DEFAULT = 5
 FILE_NAME_SYNTAX_MAX = 12
 NUMBER_DIGITS_MAX = 9  # Python refuses to read numbers of thousands of digits
+EXPORT_MAX = 20
 LOOPBACK = "127.0.0.1"
 ALL_INTERFACES = "0.0.0.0"
 
@@ -91,6 +92,19 @@ class RuleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardSettings:
+    """How objects are sent on, and how often it is tried. Times in seconds."""
+
+    hold_off_s: float
+    retry_delay_s: float
+    retries_max: int
+    retry_failed: bool
+    level: str
+    close_delay_s: float
+    release: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a site configures."""
 
@@ -106,6 +120,7 @@ class Settings:
     incoming_folders: tuple[Path, ...]
     incoming_delay_s: float
     rules: RuleSettings
+    forward: ForwardSettings
     findings: Findings
 
     @property
@@ -345,7 +360,24 @@ class _Reader:
             incoming_folders=tuple(incoming),
             incoming_delay_s=self.number("DelayIncomingFileOpen") / 1000,
             rules=self.rules(),
+            forward=self.forward(),
             findings=self.findings,
+        )
+
+    def export_numbers(self) -> list[int]:
+        """The export converters that have a line."""
+        count = self.number("ExportConverters")
+        return [n for n in range(min(count, EXPORT_MAX)) if self.ini.value(f"ExportConverter{n}")]
+
+    def forward(self) -> ForwardSettings:
+        return ForwardSettings(
+            hold_off_s=self.number("FailHoldOff"),
+            retry_delay_s=self.number("RetryDelay"),
+            retries_max=self.number("MaximumExportRetries"),
+            retry_failed=self.flag("RetryForwardFailed"),
+            level=self.choice("ForwardAssociationLevel"),
+            close_delay_s=self.number("ForwardAssociationCloseDelay"),
+            release=self.flag("ForwardAssociationRelease"),
         )
 
     def rules(self) -> RuleSettings:
@@ -408,6 +440,6 @@ class _Reader:
             header_bytes_max=self.number("HeaderBytesMax"),
             dataset_bytes_max=self.number("DatasetBytesMax"),
             uid_prefix=self.text("UIDPrefix"),
-            export_converters=[],
+            export_converters=self.export_numbers(),
             debug_level=self.number("DebugLevel"),
         )

@@ -122,6 +122,11 @@ def reject(context: Context, _arguments: None) -> Outcome:
     return Outcome.REJECT
 
 
+def defer(_context: Context, _arguments: None) -> Outcome:
+    """`defer`: the whole line is run again later."""
+    return Outcome.DEFER
+
+
 def stop(context: Context, _arguments: None) -> Outcome:
     """`stop`: the line ends here."""
     context.log(INFO, "stop")

@@ -25,6 +25,7 @@ from pyserver.policy.arguments import (
     uid_arguments,
 )
 from pyserver.policy.context import Context
+from pyserver.policy.forward import forward_arguments, run_forward
 from pyserver.policy.parser import Command, ParseArguments, Where
 from pyserver.policy.problems import ParseError, Problem
 from pyserver.policy.processes import command_line
@@ -213,7 +214,20 @@ COMMANDS: tuple[Command, ...] = (
     _if("ifnumless", f"ifnumless {_TWO}", two_strings, actions.if_num_less, "a < b?"),
     _if("between", 'between "h1", "h2"', two_strings, actions.between, "h1 <= hour < h2?"),
     _later("compression", "compression CC[nn]", "recompress the object", IMPORT),
-    _later("forward", "forward to AE", "send the object on"),
+    _row(
+        "forward",
+        "forward [compressed as CC] to AE [org AE] [dest AE] [channel N] [script commands]",
+        forward_arguments,
+        run_forward,
+        "Send the object on.",
+        guards=True,
+        sends=True,
+    ),
+    _later("forward patient", "forward patient ...", "send objects later"),
+    _later("forward study", "forward study ...", "send objects later"),
+    _later("forward series", "forward series ...", "send objects later"),
+    _later("forward image", "forward image ...", "send objects later"),
+    _row("defer", "defer", nothing, actions.defer, "Run the line again later.", Where.EXPORT),
     _later("get", "get patient|study|series|image ... from AE", "fetch objects"),
     _later("delete patient", "delete patient ...", "delete objects later"),
     _later("delete study", "delete study ...", "delete objects later"),
@@ -224,7 +238,6 @@ COMMANDS: tuple[Command, ...] = (
     _later("submit", "submit ...", "send by another program"),
     _later("prefetch", "prefetch", "read the patient's files ahead"),
     _later("preretrieve", "preretrieve AE", "fetch the patient"),
-    _later("defer", "defer", "try the line again later", Where.EXPORT),
     _later("testmode", "testmode s", "add to file names", IMPORT),
     _later("virtualserver", "virtualserver N", "choose virtual servers", Where.QUERY),
     _later("retry", "retry", "store the object again", IMPORT),

@@ -58,6 +58,7 @@ class Services:
     uids: _native.UidTable
     log: Callable[[int, str], None]
     processes: Any
+    forwards: Any = None
     folders: tuple[Path, ...] = ()
     shell: bool = False
     devices: int = 1
@@ -82,6 +83,7 @@ class Context:
     jobs: list[bytes] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     association: str = ""
+    exporting: bool = False
 
     def __post_init__(self) -> None:
         # As in Conquest these tell how the object came, whatever converters do to it meanwhile.

@@ -4,20 +4,23 @@ A filter that is absent matches everything, an empty one only objects where the 
 (manual, section 7.2).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyserver import _native
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile, IniLine
 from pyserver.config.items import FILTERS, split_number
+from pyserver.config.settings import EXPORT_MAX
 from pyserver.policy.context import Context
 from pyserver.policy.matching import matches
 from pyserver.policy.parser import Line, Where
-from pyserver.policy.problems import Problem
+from pyserver.policy.problems import ParseError, Problem
 from pyserver.policy.scripts import NO_LUA, Finder, allow_modules
+from pyserver.policy.sqlfilter import Test, parse_filter
 
-IMPORT_MAX, EXPORT_MAX = 100, 20
+IMPORT_MAX = 100
 
 _VALUES = {
     "Modality": lambda c: c.arrived["m"],
@@ -35,20 +38,30 @@ class Converter:
     line: Line
     filters: tuple[tuple[str, str], ...]
     source: IniLine
+    condition: Test | None = None
+    more_problems: tuple[Problem, ...] = ()
 
     def applies(self, context: Context) -> bool:
         """Whether its filters let the object through."""
-        return all(matches(_VALUES[name](context), pattern) for name, pattern in self.filters)
+        if not all(matches(_VALUES[name](context), pattern) for name, pattern in self.filters):
+            return False
+        return self.condition is None or self.condition(context.text)
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the line."""
         yield from self.line.problems
+        yield from self.more_problems
 
 
 def read_converters(
-    ini: IniFile, hook: str, home: Path, where: Where, limit: int
+    ini: IniFile,
+    hook: str,
+    home: Path,
+    where: Where,
+    limit: int,
+    columns: Mapping[str, str],
 ) -> list[Converter]:
-    """All converters of a hook, in the order of their numbers."""
+    """All converters of a hook, in the order of their numbers. `columns` of dicom.sql by name."""
     allow_modules(home)
     scripts = {line.name: line.value for line in ini.section("scripts")}
     finder = Finder(home, scripts, where)
@@ -61,8 +74,35 @@ def read_converters(
     for place, line in sorted(lines.items()):
         if place < limit:
             filters = tuple(_filters(ini, hook, place))
-            converters.append(Converter(place, finder.line(line.value), filters, line))
+            condition, problems = _condition(ini, hook, place, columns)
+            parsed = finder.line(line.value)
+            converters.append(Converter(place, parsed, filters, line, condition, problems))
     return converters
+
+
+def _condition(
+    ini: IniFile, hook: str, number: int, columns: Mapping[str, str]
+) -> tuple[Test | None, tuple[Problem, ...]]:
+    """`ExportFilterN`; one that cannot be understood lets nothing through."""
+    text = ini.value(f"{hook}Filter{number}") if hook == "Export" else None
+    if not text:
+        return None, ()
+    try:
+        return parse_filter(text, columns), ()
+    except ParseError as error:
+        problem = Problem(error.problem.column, f"{hook}Filter{number}: {error}")
+        return (lambda _lookup: False), (problem,)
+
+
+def filter_columns(dicom_sql: str) -> dict[str, str]:
+    """Names of dicom.sql in lower case, whole and as in the database, with their tags."""
+    names: dict[str, str] = {}
+    for row in _native.parse_columns(dicom_sql):
+        if row["table"] != "worklist":
+            tag = str(row["tag"]).lower()
+            names.setdefault(str(row["name"]).lower(), tag)
+            names.setdefault(str(row["column"]).lower(), tag)
+    return names
 
 
 def _filters(ini: IniFile, hook: str, number: int) -> Iterator[tuple[str, str]]:
@@ -81,25 +121,36 @@ def count_of(ini: IniFile, hook: str, limit: int, default: int) -> int:
 def import_converters(ini: IniFile, home: Path) -> list[Converter]:
     """The import converters in force."""
     count = count_of(ini, "Import", IMPORT_MAX, IMPORT_MAX)
-    return read_converters(ini, "Import", home, Where.IMPORT, count)
+    return read_converters(ini, "Import", home, Where.IMPORT, count, {})
 
 
-def export_converters(ini: IniFile, home: Path) -> list[Converter]:
+def import_finder(ini: IniFile, home: Path) -> Finder:
+    """What parses a command of an import converter."""
+    scripts = {line.name: line.value for line in ini.section("scripts")}
+    return Finder(home, scripts, Where.IMPORT)
+
+
+def export_converters(ini: IniFile, home: Path, dicom_sql: str) -> list[Converter]:
     """The export converters in force: as many as `ExportConverters` says."""
     count = count_of(ini, "Export", EXPORT_MAX, 0)
-    return read_converters(ini, "Export", home, Where.EXPORT, count)
+    columns = filter_columns(dicom_sql)
+    return read_converters(ini, "Export", home, Where.EXPORT, count, columns)
 
 
-def check_converters(ini: IniFile, home: Path, findings: Findings) -> None:
+def check_converters(ini: IniFile, home: Path, dicom_sql: str, findings: Findings) -> None:
     """Say everything that is wrong with converter lines: warnings, or errors that keep the server
     from starting with `StrictConverters = 1`."""
     strict = ini.value("StrictConverters") == "1"
     tell = findings.error if strict else findings.warning
+    try:
+        columns = filter_columns(dicom_sql)
+    except _native.ConfigError:
+        columns = {}  # what is wrong with dicom.sql is told elsewhere
     for hook, where, limit in (
         ("Import", Where.IMPORT, IMPORT_MAX),
         ("Export", Where.EXPORT, EXPORT_MAX),
     ):
-        for converter in read_converters(ini, hook, home, where, limit):
+        for converter in read_converters(ini, hook, home, where, limit, columns):
             for problem in converter.problems():
                 tell(
                     f"{converter.source.name}: column {problem.column}: {problem.text}",

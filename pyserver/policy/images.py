@@ -117,7 +117,8 @@ def _one_frame(dataset: Dataset, number: int) -> Dataset:
     pixels = _frames(dataset)
     if not 0 <= number < len(pixels):
         raise CommandError(f"there is no frame {number}, the first is 0 of {len(pixels)}")
-    dataset.NumberOfFrames = 1
+    if "NumberOfFrames" in dataset:
+        dataset.NumberOfFrames = 1
     _put_pixels(dataset, pixels[number : number + 1])
     return dataset
 

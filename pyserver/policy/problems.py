@@ -25,3 +25,12 @@ class ParseError(Exception):
 
 class CommandError(Exception):
     """A command did not do its work: the line goes on, the log tells why."""
+
+
+class Undelivered(CommandError):
+    """A peer did not take the object. In an export converter the line ends with it, and is run
+    again later where that may help."""
+
+    def __init__(self, text: str, unreachable: bool) -> None:
+        super().__init__(text)
+        self.unreachable = unreachable

@@ -6,6 +6,7 @@ from pyserver import _native
 from pyserver.config.settings import Settings
 from pyserver.policy.context import WARNING, Context, Outcome, Services
 from pyserver.policy.converters import Converter
+from pyserver.policy.forward import Forwards
 from pyserver.policy.processes import Processes
 from pyserver.policy.runtime import run_line
 
@@ -18,6 +19,7 @@ def make_services(
     archive: _native.Archive,
     uids: _native.UidTable,
     log: Callable[[int, str], None],
+    forwards: Forwards,
 ) -> Services:
     """What converters may use of this server."""
     rules = settings.rules
@@ -30,6 +32,7 @@ def make_services(
         processes=Processes(rules.processes_max, rules.time_limit_s),
         folders=rules.folders,
         shell=rules.shell,
+        forwards=forwards,
         devices=len(settings.native.devices),
     )
 
@@ -58,13 +61,20 @@ class ImportRules:
         variables = self._variables.get(association)
         if variables is None:
             variables = self._variables.setdefault(association, {})
-        context = Context(self._services, instance, calling_ae, called_ae, variables=variables)
+        context = Context(
+            self._services,
+            instance,
+            calling_ae,
+            called_ae,
+            variables=variables,
+            association=association,
+        )
         for converter in self._converters:
             if not converter.applies(context):
                 continue
             context.label = f"Importconverter{converter.number}"
             outcome = run_line(converter.line, context)
-            if outcome is Outcome.DESTROY:
+            if outcome is Outcome.DESTROY and not context.jobs:
                 return ("discard", 0, "", None, [])
             if outcome is Outcome.REJECT:
                 return self._refused(f"rejected by {converter.source.name}")
@@ -77,6 +87,7 @@ class ImportRules:
     def association_ended(self, association: str) -> None:
         """Forget the variables of an association."""
         self._variables.pop(association, None)
+        self._services.forwards.association_ended(association)
 
     def _refused(self, why: str) -> Decision:
         self._services.log(WARNING, why)

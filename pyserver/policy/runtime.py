@@ -3,7 +3,7 @@
 from pyserver import _native
 from pyserver.policy.context import ERROR, Context, Outcome
 from pyserver.policy.parser import Line
-from pyserver.policy.problems import CommandError
+from pyserver.policy.problems import CommandError, Undelivered
 
 
 def run_line(line: Line, context: Context) -> Outcome:
@@ -20,6 +20,8 @@ def run_line(line: Line, context: Context) -> Outcome:
                 raise CommandError(f"not done, for {context.failures[0]}")
             result = step.command.run(context, step.arguments)
         except (CommandError, ValueError, OSError, _native.NativeError) as error:
+            if isinstance(error, Undelivered) and context.exporting:
+                raise
             text = f"{step.text[:200]}: {error}"
             context.log(ERROR, f"error: {text}")
             if step.command.guards:

@@ -6,6 +6,7 @@ same time.
 
 import importlib
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 from pyserver.policy.commands import find_command
 from pyserver.policy.context import Context, Outcome
+from pyserver.policy.forward import ForwardArguments, forward_arguments, run_forward
 from pyserver.policy.lexer import unquoted
 from pyserver.policy.parser import Command, Line, ParseArguments, Where, parse_line
 from pyserver.policy.problems import CommandError, ParseError, Problem
+from pyserver.policy.processes import CommandLine, command_line, run_command
 from pyserver.policy.runtime import run_line
 
 DEPTH_MAX = 8  # LIMIT: scripts that call scripts; one that calls itself ends here
@@ -27,9 +30,19 @@ NO_LUA = "Lua is not available yet"
 
 Hook = Callable[..., str | None]
 
+# Beginnings of commands that need to know other scripts, and where their arguments begin.
+_ARGUMENTS = {
+    "python:": 0,
+    "script ": 7,
+    "call ": 5,
+    "forward to ": 7,
+    "forward compressed ": 7,
+}
+
 
 def _guarding(name: str, parse: ParseArguments, run: Callable[..., Any]) -> Command:
-    return Command(name, "", "", parse, run, Where.ANY, guards=True)
+    sends = name == "forward"
+    return Command(name, "", "", parse, run, Where.ANY, guards=True, sends=sends)
 
 
 class Finder:
@@ -40,6 +53,13 @@ class Finder:
         self._scripts = {name.casefold(): text for name, text in scripts.items()}
         self._where = where
         self._depth = 0
+        self._prefixes: dict[str, tuple[ParseArguments, Callable[..., Any]]] = {
+            "python:": (_hook, run_hook),
+            "script ": (self._inline, run_script),
+            "call ": (self._call, run_script),
+            "forward to ": (self._forward, run_forward),
+            "forward compressed ": (self._forward, run_forward),
+        }
 
     def line(self, text: str) -> Line:
         """Parse a converter line."""
@@ -50,15 +70,24 @@ class Finder:
         lowered = text.lower()
         if _LUA.match(text):
             return _guarding("lua", _no_lua, _never), 0
-        if lowered.startswith("python:"):
-            return _guarding("python", _hook, run_hook), 0
-        if lowered.startswith("script "):
-            return _guarding("script", self._inline, run_script), 7
-        is_call = lowered.startswith("call ")
-        known = None if is_call else find_command(text)
-        if known is None and (is_call or self._source(text) is not None):
-            return _guarding("call", self._call, run_script), 5 if is_call else 0
+        for start, (parse, run) in self._prefixes.items():
+            if lowered.startswith(start):
+                return _guarding(start.split(" ")[0], parse, run), _ARGUMENTS[start]
+        known = find_command(text)
+        if known is None and self._source(text) is not None:
+            return _guarding("call", self._call, run_script), 0
+        if known is None and self._where is Where.EXPORT and self._is_program(text):
+            return Command("program", "", "", command_line, run_program, Where.EXPORT), 0
         return known
+
+    def _is_program(self, text: str) -> bool:
+        word = text.split(" ", maxsplit=1)[0]
+        return shutil.which(word) is not None or (self._home / word).is_file()
+
+    def _forward(self, text: str, column: int, problems: list[Problem]) -> ForwardArguments:
+        # The copy that is sent can be changed, whatever the context.
+        scripts = Finder(self._home, self._scripts, Where.IMPORT)
+        return forward_arguments(text, column, problems, scripts.line)
 
     def _source(self, name: str) -> list[str] | None:
         """The lines of a [scripts] entry or of a file; None when there is neither."""
@@ -153,6 +182,13 @@ def run_hook(context: Context, hook: Hook) -> Outcome:
     if outcome is Outcome.DESTROY and context.failures:
         return Outcome.RETURN
     return outcome
+
+
+def run_program(context: Context, line: CommandLine) -> None:
+    """A program named in an export converter; without % items it gets the object's file."""
+    has_items = any(not isinstance(part, str) for part in line.whole.parts)
+    more = () if has_items else (str(context.path()),)
+    run_command(context, line, *more)
 
 
 def allow_modules(home: Path) -> None:

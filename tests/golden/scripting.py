@@ -124,7 +124,11 @@ class Run:
                 lines.append(f"[{section}]")
                 entries = self.case.ini(section).items()
                 lines += [f"{name} = {self.text(value)}" for name, value in entries]
-        self.server.configure([*extra, *lines])
+        self.server.configure([*extra, *lines], self.peers())
+
+    def peers(self) -> list[str]:
+        """Lines of acrnema.map."""
+        return []
 
     def text(self, text: str) -> str:
         """Placeholders filled in."""
@@ -178,13 +182,13 @@ class Run:
             seen = [entry["sop"] for entry in observed]
             found.append(Difference("result.stored", [e["sop"] for e in expected], seen))
             return found
-        names = _Names()
+        names = Names()
         key = lambda entry: (entry["compared_with"], str(entry["changed"].get("00200013")))  # noqa: E731
         for want, have in zip(sorted(expected, key=key), sorted(observed, key=key), strict=True):
             for field in ("object_file", "device", "sop", "transfer_syntax"):
                 if names.of("e", want[field]) != names.of("o", have[field]):
                     found.append(Difference(f"result.stored.{field}", want[field], have[field]))
-            changed = _same_changes(want["changed"], have["changed"], names)
+            changed = same_changes(want["changed"], have["changed"], names)
             found += [Difference("result.stored.changed", w, h, t) for t, w, h in changed]
         return found
 
@@ -198,7 +202,7 @@ class Run:
         ]
         uid = row["SOPInstanc"]
         for name in sent:
-            if str(_read(self.case.inputs / name).SOPInstanceUID) == uid:
+            if str(read(self.case.inputs / name).SOPInstanceUID) == uid:
                 return self.case.inputs / name
         for entry in recorded:
             if " (SOP instance" in entry["compared_with"]:
@@ -208,7 +212,7 @@ class Run:
     def _stored(self, row: dict[str, Any], source: Path) -> dict[str, Any]:
         device = row["DeviceName"]
         root = self.server.data if device == "MAG0" else self.server.home / f"data{device[3:]}"
-        before, after = _read(source), _read(root / row["ObjectFile"])
+        before, after = read(source), read(root / row["ObjectFile"])
         differs = str(before.SOPInstanceUID) != str(after.get("SOPInstanceUID"))
         return {
             "object_file": row["ObjectFile"],
@@ -226,9 +230,10 @@ class Run:
             for path in (home / "out").rglob("*")
         }
         found = []
-        names = _Names()
+        names = Names()
         for name, want in recorded.items():
-            path = observed.pop(name, None)
+            same = next((n for n in observed if names.of("e", name) == names.of("o", n)), name)
+            path = observed.pop(same, None)
             if path is None:
                 found.append(Difference("result.files", name, None, name))
             else:
@@ -236,7 +241,7 @@ class Run:
         return found + [Difference("result.files", None, name, name) for name in observed]
 
     def _compare_file(
-        self, name: str, want: dict[str, Any], path: Path, names: _Names
+        self, name: str, want: dict[str, Any], path: Path, names: Names
     ) -> list[Difference]:
         if want["type"] == "text":
             text = path.read_text(encoding="latin-1")
@@ -245,8 +250,8 @@ class Run:
                 return [Difference("result.files", expected, text, name)]
         elif want["type"] == "dicom":
             source = self.case.inputs / want["compared_with"].split(" ")[0]
-            after = _read(path)
-            changed = _same_changes(want["changed"], changes(_read(source), after), names)
+            after = read(path)
+            changed = same_changes(want["changed"], changes(read(source), after), names)
             found = [Difference("result.files", w, h, f"{name} {t}") for t, w, h in changed]
             syntax = str(after.file_meta.TransferSyntaxUID)
             if syntax != want["transfer_syntax"]:
@@ -261,7 +266,7 @@ class Run:
         return []
 
 
-class _Names:
+class Names:
     """Generated texts by order of appearance, for the expected and the observed side."""
 
     def __init__(self) -> None:
@@ -283,7 +288,7 @@ def _same_date(expected: str, observed: str) -> bool:
     )
 
 
-def _read(path: Path) -> Dataset:
+def read(path: Path) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return dcmread(path, force=True)
@@ -319,8 +324,8 @@ def _value(dataset: Dataset, tag: Any) -> Any:
     return str(value)
 
 
-def _same_changes(
-    expected: dict[str, Any], observed: dict[str, Any], names: _Names
+def same_changes(
+    expected: dict[str, Any], observed: dict[str, Any], names: Names
 ) -> list[tuple[str, Any, Any]]:
     """Tags where the changes differ, with both."""
     found = []

@@ -65,6 +65,11 @@ def test_suggestions(name: str, better: str | None) -> None:
         ),
         (["VirtualServerFor0 = PACS"], Severity.WARNING, "no effect in this version"),
         (["nonsense"], Severity.WARNING, "neither a section nor"),
+        (
+            ["ExportConverters = 1", "ExportConverter0 = nop", "ExportFilter0 = Modalty = 'CT'"],
+            Severity.WARNING,
+            "column 1: ExportFilter0: 'Modalty' is no column",
+        ),
         (["FailHoldOff = 60", "failholdoff = 60"], Severity.WARNING, "set a second time"),
         (["[strange]", "A = 1", "[sscscp]"], Severity.NOTE, "not known and not read"),
         (["[lua]", "asociation = x", "[sscscp]"], Severity.WARNING, "did you mean association"),

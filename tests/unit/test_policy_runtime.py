@@ -13,6 +13,7 @@ from pyserver.config.defaults import write_defaults
 from pyserver.config.settings import load_settings
 from pyserver.policy.context import Context, Outcome, Services
 from pyserver.policy.converters import import_converters
+from pyserver.policy.forward import Forwards
 from pyserver.policy.parser import Where
 from pyserver.policy.processes import Processes
 from pyserver.policy.rules import ImportRules
@@ -32,7 +33,8 @@ class Rig:
         write_defaults(home)
         self.home = home
         self.lines: list[str] = []
-        self.archive = _native.Archive(load_settings(home).to_native())
+        settings = load_settings(home)
+        self.archive = _native.Archive(settings.to_native())
         arguments: dict[str, object] = {
             "home": home,
             "archive": self.archive,
@@ -41,6 +43,7 @@ class Rig:
             "log": lambda level, text: self.lines.append(text),
             "processes": Processes(2, 30),
             "devices": 1,
+            "forwards": Forwards(settings, lambda level, text: None),
         }
         self.services = Services(**(arguments | services))  # type: ignore[arg-type]
 

@@ -1,0 +1,294 @@
+"""Queued work after the store: export converters, and forwards that import converters could not do.
+
+Records are committed with the image, so nothing is stored without its work. Each converter has a
+lane and a thread: within it work is done in order, and a peer that is down holds up no other
+converter. A record goes when its line has run to its end; what cannot be done ever becomes a dead
+letter that `pyserver queue` lists. A record that was done and not yet taken off when the process
+was killed is done again at the next start, which says so.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pyserver import _native
+from pyserver.config.settings import Settings
+from pyserver.policy.context import ERROR, INFO, WARNING, Context, Outcome, Services
+from pyserver.policy.converters import Converter, export_converters, import_finder
+from pyserver.policy.jobs import EXPORT, FORWARD, Job
+from pyserver.policy.lane import Lane
+from pyserver.policy.parser import Line
+from pyserver.policy.problems import Undelivered
+from pyserver.policy.runtime import run_line
+
+BATCH = 1000
+# Reading the queue makes the index commit; this often is enough.
+READ_PAUSE_S = 0.05
+WAIT_S = 1.0
+FORWARD_LANE = -1
+
+Result = tuple[str, str]
+DONE: Result = ("done", "")
+
+
+class Exports:
+    """All lanes of a server."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        services: Services,
+        queue: _native.WorkQueue,
+        wait: Callable[[int, float], int],
+    ) -> None:
+        self._queue = queue
+        self._wait = wait
+        self._log = services.log
+        self._changed = threading.Condition()
+        self._lanes: dict[int, Lane] = {}
+        self._threads: list[threading.Thread] = []
+        self._done: list[int] = []
+        self._ended = False
+        self._cursor = 0
+        self._dead: dict[int, Job] = {}
+        self.reload(settings, services)
+
+    def reload(self, settings: Settings, services: Services) -> None:
+        """Take other converters and other patience."""
+        with self._changed:
+            self._settings, self._services = settings, services
+            converters = export_converters(settings.ini, settings.home, settings.native.dicom_sql)
+            self._converters: dict[int, Converter] = {c.number: c for c in converters}
+            forward = settings.forward
+            for lane in self._lanes.values():
+                lane.hold_off, lane.retry_delay = forward.hold_off_s, forward.retry_delay_s
+                lane.retries_max = forward.retries_max
+                # What was wrong may be put right: it is tried again at once.
+                lane.last_failure = None
+            self._changed.notify_all()
+
+    def start(self) -> None:
+        """Take up what an earlier run left, then wait for more."""
+        left = self._read()
+        if left:
+            text = f"{left} queued exports of the last run: one of each converter may go out twice"
+            self._log(INFO, text)
+        for name, work in (("queue", self._dispatch), ("queue done", self._take_off)):
+            self._spawn(name, work)
+
+    def stop(self) -> None:
+        """Finish what is under way; the rest stays queued."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    # What commands ask.
+
+    def status(self) -> list[dict[str, Any]]:
+        """A row for each lane, and the dead letters."""
+        with self._changed:
+            rows = [
+                {"lane": _lane_name(number), "waiting": len(lane), "held": len(lane.held)}
+                for number, lane in sorted(self._lanes.items())
+            ]
+            return [*rows, {"lane": "dead", "waiting": len(self._dead), "held": 0}]
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Every record that was given up, and why."""
+        with self._changed:
+            letters = list(self._dead.items())
+        return [
+            {
+                "number": number,
+                "work": f"{job.kind} {job.converter} {job.text}".strip(),
+                "sop_instance_uid": job.sop_instance,
+                "reason": job.reason,
+            }
+            for number, job in letters
+        ]
+
+    def retry(self, numbers: list[int]) -> int:
+        """Try dead letters again (all without numbers); how many."""
+        chosen = self._chosen(numbers)
+        if chosen:
+            self._queue.edit(changed=[(n, job.alive().encode()) for n, job in chosen.items()])
+        with self._changed:
+            for number, job in chosen.items():
+                self._dead.pop(number, None)
+                self._lane(job).add(number)
+            self._changed.notify_all()
+        return len(chosen)
+
+    def drop(self, numbers: list[int]) -> int:
+        """Forget dead letters (all without numbers); how many."""
+        chosen = self._chosen(numbers)
+        if chosen:
+            self._queue.edit(done=list(chosen))
+        with self._changed:
+            for number in chosen:
+                self._dead.pop(number, None)
+        return len(chosen)
+
+    def _chosen(self, numbers: list[int]) -> dict[int, Job]:
+        with self._changed:
+            wanted = numbers or list(self._dead)
+            return {n: self._dead[n] for n in wanted if n in self._dead}
+
+    # Threads.
+
+    def _spawn(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _dispatch(self) -> None:
+        seen = 0
+        while not self._ended:
+            seen = self._wait(seen, WAIT_S)
+            try:
+                self._read()
+            except _native.NativeError as error:
+                self._log(ERROR, f"the queue cannot be read: {error}")
+            time.sleep(READ_PAUSE_S)
+
+    def _read(self) -> int:
+        """Sort new records into lanes; how many."""
+        count = 0
+        while jobs := self._queue.jobs(self._cursor, BATCH):
+            with self._changed:
+                for number, payload in jobs:
+                    self._cursor = number
+                    job = Job.decode(payload)
+                    if job is None:
+                        continue
+                    if job.is_dead:
+                        self._dead[number] = job
+                    else:
+                        self._lane(job).add(number)
+                        count += 1
+                self._changed.notify_all()
+            if len(jobs) < BATCH:
+                break
+        return count
+
+    def _lane(self, job: Job) -> Lane:
+        """The lane of a record, with its thread."""
+        number = job.converter if job.kind == EXPORT else FORWARD_LANE
+        lane = self._lanes.get(number)
+        if lane is None:
+            forward = self._settings.forward
+            lane = Lane(forward.hold_off_s, forward.retry_delay_s, forward.retries_max)
+            self._lanes[number] = lane
+            self._spawn(f"export {number}", lambda: self._work(lane))
+        return lane
+
+    def _work(self, lane: Lane) -> None:
+        while True:
+            with self._changed:
+                if self._ended:
+                    return
+                now = time.monotonic()
+                number = lane.next(now)
+                if number is None:
+                    patience = lane.patience(now)
+                    self._changed.wait(WAIT_S if patience is None else min(patience, WAIT_S))
+                    continue
+            try:
+                self._finish(lane, number, *self._try(number))
+            except Exception as error:  # a fault here must not end the lane
+                self._log(ERROR, f"queued work {number}: {type(error).__name__}: {error}")
+                with self._changed:
+                    lane.failed(number, time.monotonic())
+
+    def _try(self, number: int) -> tuple[Job | None, Result]:
+        found = self._queue.jobs(number - 1, 1)
+        job = Job.decode(found[0][1]) if found and found[0][0] == number else None
+        if job is None or job.is_dead:
+            return None, DONE
+        return job, self._run(job)
+
+    def _finish(self, lane: Lane, number: int, job: Job | None, result: Result) -> None:
+        kind, reason = result
+        now = time.monotonic()
+        if job is None:
+            return
+        with self._changed:
+            if kind == "retry":
+                if lane.failed(number, now):
+                    self._log(WARNING, f"queued, to be tried again: {reason}")
+                    return
+                reason = f"tried too often: {reason}"
+            elif kind == "defer":
+                lane.deferred(number, now)
+                return
+            elif kind == "done":
+                lane.succeeded()
+                self._done.append(number)
+                self._changed.notify_all()
+                return
+        dead = job.dead(reason)
+        self._queue.edit(changed=[(number, dead.encode())])
+        with self._changed:
+            self._dead[number] = dead
+        self._log(ERROR, f"given up, see `pyserver queue`: {job.sop_instance}: {reason}")
+
+    def _take_off(self) -> None:
+        """Take off what is done: many in one commit, the lanes do not wait for it."""
+        while True:
+            with self._changed:
+                while not self._done and not self._ended:
+                    self._changed.wait()
+                done, self._done = self._done, []
+                if not done and self._ended and not self._busy():
+                    return
+            if done:
+                self._queue.edit(done=done)
+            else:
+                time.sleep(READ_PAUSE_S)
+
+    def _busy(self) -> bool:
+        mine = threading.current_thread()
+        return any(t.is_alive() for t in self._threads if t is not mine and "queue" not in t.name)
+
+    # The work itself.
+
+    def _run(self, job: Job) -> Result:
+        services = self._services
+        located = services.archive.locate("image", job.sop_instance)
+        if not located:
+            services.log(WARNING, f"queued work for {job.sop_instance}: the object is gone")
+            return DONE
+        path = Path(located[0]["path"])
+        try:
+            instance = _native.Instance.open(path)
+        except _native.StoreError as error:
+            return ("dead", str(error))
+        name = _lane_name(job.converter if job.kind == EXPORT else FORWARD_LANE)
+        context = Context(
+            services, instance, job.calling_ae, job.called_ae, label=name, file=path, exporting=True
+        )
+        if job.kind == FORWARD:
+            finder = import_finder(self._settings.ini, self._settings.home)
+            return self._run_line(finder.line(job.text), context)
+        converter = self._converters.get(job.converter)
+        if converter is None:
+            return ("dead", f"{name} is not configured any more")
+        return self._run_line(converter.line, context) if converter.applies(context) else DONE
+
+    def _run_line(self, line: Line, context: Context) -> Result:
+        try:
+            outcome = run_line(line, context)
+        except Undelivered as error:
+            again = error.unreachable or self._settings.forward.retry_failed
+            return ("retry" if again else "dead", str(error))
+        if outcome is Outcome.DEFER:
+            return ("defer", "")
+        return ("dead", context.failures[0]) if context.failures else DONE
+
+
+def _lane_name(number: int) -> str:
+    return "import forwards" if number == FORWARD_LANE else f"ExportConverter{number}"

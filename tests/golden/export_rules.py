@@ -1,0 +1,64 @@
+"""Deviations of docs/deviations.md about export converters, as predicates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pyserver.policy.parser import Where
+from pyserver.policy.scripts import Finder
+from tests.golden.scripting import Case
+from tests.golden.verdict import Difference, Rule
+
+
+def deferred(case: Case) -> list[str]:
+    """Why a case cannot run yet: Lua, compression, delayed operations, mirrors."""
+    if case.ini("lua"):
+        return ["lua"]
+    if any(name.startswith("MIRROR") for name in case.ini("sscscp")):
+        return ["hook: mirror"]
+    missing = set()
+    for name, line in case.ini("sscscp").items():
+        where = Where.EXPORT if name.startswith("ExportConverter") else Where.IMPORT
+        if "Converter" in name and not name.endswith("Converters"):
+            for problem in Finder(Path("/"), case.ini("scripts"), where).line(line).problems:
+                if "available" in problem.text:
+                    missing.add("lua" if "Lua" in problem.text else f"command: {problem.text}")
+        if "DESTJ2" in line:
+            missing.add("command: compression j2 is not available yet")
+    return sorted(missing)
+
+
+def _lookup_in_export(case: Any, difference: Difference) -> bool:
+    """`%Q` gives its value in export converters too."""
+    return difference.field == "result.files" and any(
+        "%Q" in v for v in case.ini("sscscp").values()
+    )
+
+
+def _in_parallel(case: Any, difference: Difference) -> bool:
+    """Converters run beside each other: what several write comes in any order."""
+    writers = [v for k, v in case.ini("sscscp").items() if k.startswith("ExportConverter")]
+    expected, observed = str(difference.expected), str(difference.observed)
+    return (
+        difference.field == "result.files"
+        and len(writers) > 2
+        and sorted(expected.splitlines()) == sorted(observed.splitlines())
+    )
+
+
+def _one_class(_case: Any, difference: Difference) -> bool:
+    """An association proposes the SOP class of its object, not those seen before as well."""
+    if difference.field != "result.destination.proposed":
+        return False
+    pairs = list(zip(difference.expected, difference.observed, strict=False))
+    return len(difference.expected) == len(difference.observed) and all(
+        have == want[: len(have)] for want, have in pairs
+    )
+
+
+RULES = (
+    Rule("converters-in-parallel", _in_parallel),
+    Rule("one-class", _one_class),
+    Rule("lookup-in-export", _lookup_in_export),
+)
