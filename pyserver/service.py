@@ -98,10 +98,11 @@ class Service:
         self.access = LocalArchive(self._archive, self.settings, _native.get)
         self._uids = self._uid_table(self.settings)
         self._forwards = Forwards(self.settings, self.log)
+        self._queue = _native.WorkQueue(self._archive)
         self._exports = Exports(
             self.settings,
             self._services(self.settings),
-            _native.WorkQueue(self._archive),
+            self._queue,
             self._server.wait_for_work,
         )
         self._server.set_rules(self._import_rules(self.settings))
@@ -151,7 +152,7 @@ class Service:
         self.log(INFO, "stopping")
         self._incoming.stop()
         drained = self._server.stop(float(self.settings.native.drain_s))
-        self._exports.stop()
+        self._exports.stop(float(self.settings.native.drain_s))
         self._forwards.stop()
         self._control.stop()
         self.log(INFO if drained else WARNING, "stopped" if drained else "stopped, some aborted")
@@ -228,7 +229,9 @@ class Service:
         return _native.UidTable(self._archive, settings.native.uid_prefix)
 
     def _services(self, settings: Settings) -> Services:
-        return make_services(settings, self._archive, self._uids, self.log, self._forwards)
+        return make_services(
+            settings, self._archive, self._uids, self.log, self._forwards, self._queue
+        )
 
     def _import_rules(self, settings: Settings) -> ImportRules | None:
         """What to ask about objects that arrive; None without import converters."""

@@ -101,6 +101,7 @@ class ForwardSettings:
     retry_failed: bool
     level: str
     close_delay_s: float
+    collect_delay_s: float
     release: bool
 
 
@@ -377,6 +378,7 @@ class _Reader:
             retry_failed=self.flag("RetryForwardFailed"),
             level=self.choice("ForwardAssociationLevel"),
             close_delay_s=self.number("ForwardAssociationCloseDelay"),
+            collect_delay_s=self.number("ForwardCollectDelay"),
             release=self.flag("ForwardAssociationRelease"),
         )
 

@@ -25,11 +25,18 @@ from pyserver.policy.arguments import (
     uid_arguments,
 )
 from pyserver.policy.context import Context
+from pyserver.policy.delayed import (
+    LEVELS,
+    DelayedArguments,
+    delayed_arguments,
+    queue_delayed,
+)
 from pyserver.policy.forward import forward_arguments, run_forward
 from pyserver.policy.parser import Command, ParseArguments, Where
 from pyserver.policy.problems import ParseError, Problem
 from pyserver.policy.processes import command_line
 
+STORED = Where.IMPORT | Where.EXPORT
 OBJECT = Where.IMPORT | Where.QUERY
 IMPORT = Where.IMPORT
 ANY = Where.ANY
@@ -223,17 +230,7 @@ COMMANDS: tuple[Command, ...] = (
         guards=True,
         sends=True,
     ),
-    _later("forward patient", "forward patient ...", "send objects later"),
-    _later("forward study", "forward study ...", "send objects later"),
-    _later("forward series", "forward series ...", "send objects later"),
-    _later("forward image", "forward image ...", "send objects later"),
     _row("defer", "defer", nothing, actions.defer, "Run the line again later.", Where.EXPORT),
-    _later("get", "get patient|study|series|image ... from AE", "fetch objects"),
-    _later("delete patient", "delete patient ...", "delete objects later"),
-    _later("delete study", "delete study ...", "delete objects later"),
-    _later("delete series", "delete series ...", "delete objects later"),
-    _later("delete image", "delete image ...", "delete objects later"),
-    _later("process", "process patient|study|series|image ... by command", "run a program later"),
     _later("merge", "merge study ...", "merge series"),
     _later("submit", "submit ...", "send by another program"),
     _later("prefetch", "prefetch", "read the patient's files ahead"),
@@ -242,6 +239,28 @@ COMMANDS: tuple[Command, ...] = (
     _later("virtualserver", "virtualserver N", "choose virtual servers", Where.QUERY),
     _later("retry", "retry", "store the object again", IMPORT),
     _later("lua", 'lua "chunk", lua:chunk', "Lua"),
+)
+
+
+def _delayed(operation: str, level: str, form: str, text: str) -> Command:
+    parse_all = delayed_arguments(operation)
+
+    def parse(rest: str, column: int, problems: list[Problem]) -> DelayedArguments:
+        return parse_all(f" {level}{rest}", column - len(level) - 1, problems)
+
+    name = f"{operation} {level}"
+    return Command(name, f"{name}{form}", text, parse, queue_delayed, STORED, guards=True)
+
+
+COMMANDS += tuple(
+    _delayed(operation, level, form, f"{what} of the {level}, once it is complete.")
+    for operation, form, what in (
+        ("forward", " [clauses] [after N] to AE", "Send the objects"),
+        ("get", " [clauses] [after N] from AE", "Fetch the objects"),
+        ("delete", " [clauses] [after N]", "Delete the objects"),
+        ("process", " [after N] by command", "Run a program"),
+    )
+    for level in LEVELS
 )
 
 _BY_PREFIX = sorted(COMMANDS, key=lambda command: -len(command.name))

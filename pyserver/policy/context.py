@@ -45,6 +45,8 @@ class Archive(Protocol):
 
     def locate(self, level: str, uid: str) -> list[dict[str, Any]]: ...
 
+    def delete(self, level: str, uid: str | list[str]) -> dict[str, int]: ...
+
     def dump_table(self, name: str) -> list[dict[str, Any]]: ...
 
 
@@ -59,6 +61,7 @@ class Services:
     log: Callable[[int, str], None]
     processes: Any
     forwards: Any = None
+    queue: Any = None
     folders: tuple[Path, ...] = ()
     shell: bool = False
     devices: int = 1

@@ -10,6 +10,7 @@ was killed is done again at the next start, which says so.
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from pyserver import _native
 from pyserver.config.settings import Settings
 from pyserver.policy.context import ERROR, INFO, WARNING, Context, Outcome, Services
 from pyserver.policy.converters import Converter, export_converters, import_finder
-from pyserver.policy.jobs import EXPORT, FORWARD, Job
+from pyserver.policy.delayed import perform
+from pyserver.policy.jobs import DELAYED, EXPORT, FORWARD, Job
 from pyserver.policy.lane import Lane
 from pyserver.policy.parser import Line
 from pyserver.policy.problems import Undelivered
@@ -27,10 +29,21 @@ BATCH = 1000
 # Reading the queue makes the index commit; this often is enough.
 READ_PAUSE_S = 0.05
 WAIT_S = 1.0
+# A file stands under its name soon after its record does.
+PLACING_TRIES = 40
 FORWARD_LANE = -1
 
 Result = tuple[str, str]
 DONE: Result = ("done", "")
+
+
+@dataclass
+class _Pending:
+    """Equal delayed work: done once, when nothing more has come for a while."""
+
+    job: Job
+    numbers: list[int] = field(default_factory=list)
+    due: float = 0.0
 
 
 class Exports:
@@ -53,6 +66,10 @@ class Exports:
         self._ended = False
         self._cursor = 0
         self._dead: dict[int, Job] = {}
+        self._delayed: dict[str, _Pending] = {}
+        # What is being done now, by number of the lane; delayed work by itself.
+        self._busy_lanes: set[int] = set()
+        self._performing: list[_Pending] = []
         self.reload(settings, services)
 
     def reload(self, settings: Settings, services: Services) -> None:
@@ -78,13 +95,15 @@ class Exports:
         for name, work in (("queue", self._dispatch), ("queue done", self._take_off)):
             self._spawn(name, work)
 
-    def stop(self) -> None:
-        """Finish what is under way; the rest stays queued."""
+    def stop(self, patience_s: float) -> None:
+        """Finish what is under way; the rest stays queued, and so does what takes longer."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join()
+            threads = list(self._threads)
+        deadline = time.monotonic() + patience_s
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
 
     # What commands ask.
 
@@ -92,9 +111,16 @@ class Exports:
         """A row for each lane, and the dead letters."""
         with self._changed:
             rows = [
-                {"lane": _lane_name(number), "waiting": len(lane), "held": len(lane.held)}
+                {
+                    "lane": _lane_name(number),
+                    "waiting": len(lane) + (number in self._busy_lanes),
+                    "held": len(lane.held),
+                }
                 for number, lane in sorted(self._lanes.items())
             ]
+            delayed = [*self._delayed.values(), *self._performing]
+            waiting = sum(len(pending.numbers) for pending in delayed)
+            rows.append({"lane": "delayed", "waiting": waiting, "held": 0})
             return [*rows, {"lane": "dead", "waiting": len(self._dead), "held": 0}]
 
     def dead_letters(self) -> list[dict[str, Any]]:
@@ -119,7 +145,7 @@ class Exports:
         with self._changed:
             for number, job in chosen.items():
                 self._dead.pop(number, None)
-                self._lane(job).add(number)
+                self._enter(number, job)
             self._changed.notify_all()
         return len(chosen)
 
@@ -168,12 +194,23 @@ class Exports:
                     if job.is_dead:
                         self._dead[number] = job
                     else:
-                        self._lane(job).add(number)
+                        self._enter(number, job)
                         count += 1
                 self._changed.notify_all()
             if len(jobs) < BATCH:
                 break
         return count
+
+    def _enter(self, number: int, job: Job) -> None:
+        if job.kind != DELAYED:
+            self._lane(job).add(number)
+            return
+        if not self._delayed and "export delayed" not in {t.name for t in self._threads}:
+            self._spawn("export delayed", self._work_delayed)
+        delay = job.converter or self._settings.forward.collect_delay_s
+        pending = self._delayed.setdefault(job.text, _Pending(job))
+        pending.numbers.append(number)
+        pending.due = time.monotonic() + delay
 
     def _lane(self, job: Job) -> Lane:
         """The lane of a record, with its thread."""
@@ -183,20 +220,22 @@ class Exports:
             forward = self._settings.forward
             lane = Lane(forward.hold_off_s, forward.retry_delay_s, forward.retries_max)
             self._lanes[number] = lane
-            self._spawn(f"export {number}", lambda: self._work(lane))
+            self._spawn(f"export {number}", lambda: self._work(number, lane))
         return lane
 
-    def _work(self, lane: Lane) -> None:
+    def _work(self, name: int, lane: Lane) -> None:
         while True:
             with self._changed:
                 if self._ended:
                     return
                 now = time.monotonic()
                 number = lane.next(now)
+                self._busy_lanes.discard(name)
                 if number is None:
                     patience = lane.patience(now)
                     self._changed.wait(WAIT_S if patience is None else min(patience, WAIT_S))
                     continue
+                self._busy_lanes.add(name)
             try:
                 self._finish(lane, number, *self._try(number))
             except Exception as error:  # a fault here must not end the lane
@@ -209,7 +248,58 @@ class Exports:
         job = Job.decode(found[0][1]) if found and found[0][0] == number else None
         if job is None or job.is_dead:
             return None, DONE
-        return job, self._run(job)
+        try:
+            return job, self._run(job)
+        except _native.StoreError as error:
+            return job, ("dead", str(error))
+
+    def _work_delayed(self) -> None:
+        while True:
+            with self._changed:
+                if self._ended:
+                    return
+                now = time.monotonic()
+                soonest = min(self._delayed.values(), key=lambda p: p.due, default=None)
+                if soonest is None or soonest.due > now:
+                    rest = WAIT_S if soonest is None else min(soonest.due - now, WAIT_S)
+                    self._changed.wait(rest)
+                    continue
+                self._performing = [self._delayed.pop(soonest.job.text)]
+            result = self._perform(soonest.job)
+            self._finish_delayed(soonest, result)
+            with self._changed:
+                self._performing = []
+
+    def _perform(self, job: Job) -> Result:
+        try:
+            perform(self._services, self._settings, job)
+        except Undelivered as error:
+            again = error.unreachable or self._settings.forward.retry_failed
+            return ("retry" if again else "dead", str(error))
+        except Exception as error:  # a fault here must not end the thread
+            return ("dead", f"{type(error).__name__}: {error}")
+        return DONE
+
+    def _finish_delayed(self, pending: _Pending, result: Result) -> None:
+        kind, reason = result
+        with self._changed:
+            if kind == "done":
+                self._done += pending.numbers
+                self._changed.notify_all()
+                return
+            if kind == "retry":
+                self._log(WARNING, f"queued, to be tried again: {reason}")
+                again = self._delayed.setdefault(pending.job.text, pending)
+                if again is not pending:
+                    again.numbers = pending.numbers + again.numbers
+                again.due = time.monotonic() + self._settings.forward.retry_delay_s
+                return
+        *others, last = pending.numbers
+        dead = pending.job.dead(reason)
+        self._queue.edit(done=others, changed=[(last, dead.encode())])
+        with self._changed:
+            self._dead[last] = dead
+        self._log(ERROR, f"given up, see `pyserver queue`: {reason}")
 
     def _finish(self, lane: Lane, number: int, job: Job | None, result: Result) -> None:
         kind, reason = result
@@ -258,15 +348,11 @@ class Exports:
 
     def _run(self, job: Job) -> Result:
         services = self._services
-        located = services.archive.locate("image", job.sop_instance)
-        if not located:
+        opened = self._open(job.sop_instance)
+        if opened is None:
             services.log(WARNING, f"queued work for {job.sop_instance}: the object is gone")
             return DONE
-        path = Path(located[0]["path"])
-        try:
-            instance = _native.Instance.open(path)
-        except _native.StoreError as error:
-            return ("dead", str(error))
+        path, instance = opened
         name = _lane_name(job.converter if job.kind == EXPORT else FORWARD_LANE)
         context = Context(
             services, instance, job.calling_ae, job.called_ae, label=name, file=path, exporting=True
@@ -278,6 +364,22 @@ class Exports:
         if converter is None:
             return ("dead", f"{name} is not configured any more")
         return self._run_line(converter.line, context) if converter.applies(context) else DONE
+
+    def _open(self, sop_instance: str) -> tuple[Path, _native.Instance] | None:
+        """The stored object. Its file may still be on the way to its place."""
+        archive = self._services.archive
+        for tries_left in reversed(range(PLACING_TRIES)):
+            located = archive.locate("image", sop_instance)
+            if not located:
+                return None
+            path = Path(located[0]["path"])
+            try:
+                return path, _native.Instance.open(path)
+            except _native.StoreError:
+                if not tries_left or self._ended:
+                    raise
+                time.sleep(READ_PAUSE_S)
+        return None
 
     def _run_line(self, line: Line, context: Context) -> Result:
         try:

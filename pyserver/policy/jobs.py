@@ -1,13 +1,14 @@
 """Queued work as text: what the native server commits with an image, and what became of it.
 
-Fields stand between tabs: kind, number of the converter, SOP Instance UID, calling and called AE
-title, Unix time, and for some kinds a text. `native/server/src/policy.rs` writes kind `export`.
-A dead letter is `dead`, the reason, and then the record as it was.
+Fields stand between tabs: kind, number of the converter (of kind `delayed`: seconds to wait), SOP
+Instance UID, calling and called AE title, Unix time, and for some kinds a text.
+`native/server/src/policy.rs` writes kind `export`. A dead letter is `dead`, the reason, and then
+the record as it was.
 """
 
 from dataclasses import dataclass, replace
 
-EXPORT, FORWARD, DEAD = "export", "forward", "dead"
+EXPORT, FORWARD, DELAYED, DEAD = "export", "forward", "delayed", "dead"
 
 
 @dataclass(frozen=True, slots=True)

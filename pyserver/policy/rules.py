@@ -20,6 +20,7 @@ def make_services(
     uids: _native.UidTable,
     log: Callable[[int, str], None],
     forwards: Forwards,
+    queue: _native.WorkQueue,
 ) -> Services:
     """What converters may use of this server."""
     rules = settings.rules
@@ -33,6 +34,7 @@ def make_services(
         folders=rules.folders,
         shell=rules.shell,
         forwards=forwards,
+        queue=queue,
         devices=len(settings.native.devices),
     )
 
@@ -74,7 +76,7 @@ class ImportRules:
                 continue
             context.label = f"Importconverter{converter.number}"
             outcome = run_line(converter.line, context)
-            if outcome is Outcome.DESTROY and not context.jobs:
+            if outcome is Outcome.DESTROY:
                 return ("discard", 0, "", None, [])
             if outcome is Outcome.REJECT:
                 return self._refused(f"rejected by {converter.source.name}")

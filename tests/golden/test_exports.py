@@ -31,8 +31,11 @@ UNCOMPRESSED = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"]
 
 
 def is_slow(case: Case) -> bool:
-    """Whether it waits for delays, restarts or a peer that comes back."""
+    """Whether it waits for delays, restarts or a peer, or sends several objects on."""
     verbs = {step["op"][0] for step in case.data["steps"]}
+    stores = [step["op"][1] for step in case.data["steps"] if step["op"][0] == "store"]
+    if case.data["result"].get("destination") and len(sum(stores, [])) > 1:
+        return True
     return bool(verbs & {"restart", "dest_start", "hexdump_record"}) or any(
         name in case.ini("sscscp") for name in ("ForwardAssociationCloseDelay", "RetryDelay")
     )
