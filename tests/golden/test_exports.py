@@ -27,6 +27,7 @@ from tests.support.server import Server, free_port
 FILE = "export.json"
 PATIENCE_S = 8.0
 QUIET_S = 0.2
+HELD_S = 4.0  # longest delay of delayed work in the cases
 UNCOMPRESSED = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"]
 
 
@@ -34,7 +35,9 @@ def is_slow(case: Case) -> bool:
     """Whether it waits for delays, restarts or a peer, or sends several objects on."""
     verbs = {step["op"][0] for step in case.data["steps"]}
     stores = [step["op"][1] for step in case.data["steps"] if step["op"][0] == "store"]
-    if case.data["result"].get("destination") and len(sum(stores, [])) > 1:
+    if case.data["result"].get("destination") and sum(len(files) for files in stores) > 1:
+        return True
+    if any(" after " in line for line in case.ini("sscscp").values()):
         return True
     return bool(verbs & {"restart", "dest_start", "hexdump_record"}) or any(
         name in case.ini("sscscp") for name in ("ForwardAssociationCloseDelay", "RetryDelay")
@@ -219,7 +222,7 @@ class ExportRun(Run):
             )
             if state != last:
                 last, since = state, time.monotonic()
-            elif time.monotonic() - since > QUIET_S:
+            elif time.monotonic() - since > (HELD_S if self.waiting() else QUIET_S):
                 return
             time.sleep(0.05)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -272,3 +273,20 @@ def test_the_page_names_every_command() -> None:
             assert f"| `{form}` |" in page, form
         else:
             assert command.name.split(" ")[0] in page
+
+
+def page_lines() -> list[tuple[str, str]]:
+    """Every converter line of docs/howto, with the name of its page."""
+    found = []
+    for page in sorted((Path(__file__).parents[2] / "docs" / "howto").glob("*.md")):
+        for line in page.read_text(encoding="utf-8").splitlines():
+            name, equals, value = line.partition("=")
+            if equals and re.fullmatch(r"(Import|Export)Converter\d+ *", name):
+                found.append((f"{page.name} {name.strip()}", value.strip()))
+    return found
+
+
+@pytest.mark.parametrize(("place", "line"), page_lines(), ids=lambda text: str(text)[:30])
+def test_lines_of_the_pages_have_no_fault(place: str, line: str) -> None:
+    where = Where.EXPORT if "ExportConverter" in place else Where.IMPORT
+    assert parse(line, where).problems == ()
