@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, final
 
+from pyserver.index.driver import Driver
+
 __all__ = [
     "Archive",
     "ArchiveBusy",
@@ -200,8 +202,14 @@ class WorkQueue:
 class Archive:
     """Files and index. One process at a time; closes on `close` or when collected."""
 
-    def __new__(cls, settings: Mapping[str, Any], progress: _Progress | None = None) -> Archive:
-        """Open the archive and repair what a crash left.
+    def __new__(
+        cls,
+        settings: Mapping[str, Any],
+        progress: _Progress | None = None,
+        driver: Driver | None = None,
+    ) -> Archive:
+        """Open the archive and repair what a crash left. `driver` keeps and answers the rows, see
+        `pyserver.index.driver`; without one the embedded index does.
 
         Raises ArchiveBusy when another process has it, StoreError when it cannot be used.
         """

@@ -21,6 +21,7 @@ from pyserver.config.settings import Overrides, Settings
 from pyserver.control import ControlServer
 from pyserver.errors import ConfigError
 from pyserver.incoming import DropFolder, IncomingThread
+from pyserver.index.choose import open_with_database
 from pyserver.logfiles import Line, LogFiles
 from pyserver.policy.context import Services
 from pyserver.policy.converters import import_converters
@@ -93,7 +94,7 @@ class Service:
         # Every thread of this process, native ones too, leaves these to `run`.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         native = self.settings.to_native()
-        self._archive = _native.Archive(native, progress)
+        self._archive = open_with_database(self.settings, progress)
         self._server = _native.Server(self._archive, native)
         self.access = LocalArchive(self._archive, self.settings, _native.get)
         self._uids = self._uid_table(self.settings)
@@ -274,6 +275,7 @@ def _fixed_changes(old: Settings, new: Settings) -> list[str]:
         "ListenAddress": (old.native.listen_addresses, new.native.listen_addresses),
         "MAGDevices": (old.native.devices, new.native.devices),
         "LmdbDir": (old.native.index_dir, new.native.index_dir),
+        "Index": (old.database, new.database),
         "dicom.sql": (old.native.dicom_sql, new.native.dicom_sql),
         "WatchFolder": (old.incoming_folders, new.incoming_folders),
         "LogDir": (old.log_dir, new.log_dir),

@@ -64,6 +64,7 @@ lines, any calling one unless it has `RemoteAE` lines.
 `Index` names it. Without `Index` the items choose as in Conquest: `SqLite`, `PostGres` or `MySQL`
 set to 1, else a `SQLServer` that is present (empty: no index at all); none of them: `lmdb`, the
 embedded index. A database that this version does not have makes the server refuse to start.
+[databases.md](databases.md) tells which to take.
 """
 
 CONFIGURATION_TAIL = """

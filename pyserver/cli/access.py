@@ -12,6 +12,7 @@ from pyserver.config.peers import Address, parse_address
 from pyserver.config.settings import Settings
 from pyserver.control import ControlClient, RemoteArchive
 from pyserver.errors import ControlError, UsageError
+from pyserver.index.choose import open_with_database
 from pyserver.service import make_folders
 
 CALLED_DEFAULT = "ANY-SCP"
@@ -28,7 +29,7 @@ def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAcces
     settings = settings_of(args)
     make_folders(settings)
     with out.progress("Opening") as progress:
-        archive = _native.Archive(settings.to_native(), progress)
+        archive = open_with_database(settings, progress)
     try:
         yield LocalArchive(archive, settings, _native.get)
     finally:

@@ -1,4 +1,4 @@
-"""Which index the configuration asks for.
+"""Which database the configuration asks for.
 
 `Index` says it by name. Without it Conquest's own items choose as in Conquest: SqLite, PostGres
 or MySQL set to 1, else a SQLServer that is present (a name: ODBC, a folder: dBase, empty: no
@@ -6,10 +6,13 @@ index). None of them: the embedded index. A driver that is not there is refused 
 replaced: an archive must not end up in another index than its owner asked for.
 """
 
+import re
+from dataclasses import dataclass
+
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile
 
-BUILT = ("lmdb",)
+BUILT = ("lmdb", "null", "sqlite")
 
 _FLAGS = {"SqLite": "sqlite", "PostGres": "postgres", "MySQL": "mysql"}
 
@@ -21,6 +24,38 @@ _NAMES = {
     "dbase": "dBaseIII",
     "null": "NULL (no index)",
 }
+
+_HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):([0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    """Where rows are kept besides the embedded index."""
+
+    driver: str
+    """`lmdb` and `null`: nowhere."""
+    host: str = ""
+    """Address or name, or the folder of a local socket."""
+    port: int = 0
+    """0: the usual one."""
+    name: str = ""
+    """Database, file, folder or ODBC source; empty: the driver's default."""
+    user: str = ""
+    password: str = ""
+    startup: str = ""
+    """Statements that SQLite begins with."""
+    name_length: int = 10
+    """Column names are cut to this."""
+    utf8: bool = False
+    """Whether SQLite keeps text decoded."""
+
+
+def split_host(text: str) -> tuple[str, int]:
+    """`host`, `host:port` or `[address]:port` as host and port, 0 when none is given."""
+    found = _HOST_AND_PORT.fullmatch(text)
+    if found is None:
+        return text, 0
+    return found[1].strip("[]"), int(found[2])
 
 
 def choose_driver(ini: IniFile) -> tuple[str, str, int]:

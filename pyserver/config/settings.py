@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pyserver.config.database import check_driver
+from pyserver.config.database import DatabaseSettings, check_driver, split_host
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile, IniLine, parse_ini, read_text
 from pyserver.config.items import find_item, item_named
@@ -36,6 +36,7 @@ class NativeSettings:
     home: str
     devices: list[str]
     index_dir: str
+    keeps_index: bool
     dicom_sql: str
     ae_title: str
     listen_addresses: list[str]
@@ -114,6 +115,7 @@ class Settings:
     native: NativeSettings
     peer_map: PeerMap
     sop_list: SopList
+    database: DatabaseSettings
     ini: IniFile
     log_dir: Path
     log_days_kept: int
@@ -316,6 +318,20 @@ class _Reader:
         """A file that lies beside dicom.ini."""
         return self.ini.path.parent / self.text(name).replace("\\", "/")
 
+    def database(self) -> DatabaseSettings:
+        host, port = split_host(self.text("SQLHost"))
+        return DatabaseSettings(
+            driver=check_driver(self.ini, self.findings),
+            host=host,
+            port=port,
+            name=self.text("SQLServer"),
+            user=self.text("Username"),
+            password=self.text("Password"),
+            startup=self.text("SQLiteStartup"),
+            name_length=self.number("TruncateFieldNames"),
+            utf8=self.flag("UTF8ToDB") or self.flag("UTF8FromDB"),
+        )
+
     def listen_addresses(self, peers: PeerMap) -> list[str]:
         chosen = self.words("ListenAddress")
         for address in chosen:
@@ -337,7 +353,7 @@ class _Reader:
         return READ_AHEAD_DEFAULT if value == 1 else value
 
     def settings(self, overrides: Overrides) -> Settings:
-        check_driver(self.ini, self.findings)
+        database = self.database()
         devices = self.devices()
         peers = self.peer_map()
         sops = self.sop_list()
@@ -351,9 +367,10 @@ class _Reader:
         return Settings(
             home=self.home,
             config_dir=self.ini.path.parent,
-            native=self._native(devices, peers, sops, aet, port),
+            native=self._native(devices, peers, sops, aet, port, database),
             peer_map=peers,
             sop_list=sops,
+            database=database,
             ini=self.ini,
             log_dir=self.folder("LogDir"),
             log_days_kept=self.number("LogDaysKept"),
@@ -394,7 +411,13 @@ class _Reader:
         )
 
     def _native(
-        self, devices: list[Path], peers: PeerMap, sops: SopList, aet: str, port: int
+        self,
+        devices: list[Path],
+        peers: PeerMap,
+        sops: SopList,
+        aet: str,
+        port: int,
+        database: DatabaseSettings,
     ) -> NativeSettings:
         ignore_threshold = self.flag("IgnoreMAGDeviceThreshold")
         threshold = self.number("MAGDeviceFullThreshold")
@@ -402,6 +425,7 @@ class _Reader:
             home=str(self.home),
             devices=[str(folder) for folder in devices],
             index_dir=str(self.folder("LmdbDir")),
+            keeps_index=database.driver != "null",
             dicom_sql=self.dicom_sql(),
             ae_title=aet,
             listen_addresses=self.listen_addresses(peers),

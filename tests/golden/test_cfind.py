@@ -17,7 +17,7 @@ import pytest
 from pydicom.charset import decode_bytes, python_encoding
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from tests.golden.cases import CALLED, CALLING, GoldenSet, ini_lines
+from tests.golden.cases import CALLED, CALLING, GoldenObject, GoldenSet, ini_lines
 from tests.golden.conftest import Report
 from tests.golden.find_rules import FIND, FindFacts
 from tests.golden.model import Population
@@ -52,18 +52,27 @@ def stage(golden: GoldenSet, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     server = Server(tmp_path_factory.mktemp("find") / "home", ini=ini_lines({}))
     server.start()
     try:
-        spelling: dict[str, str] = {}
-        for name in golden.load("find_database.json")["store_order"]:
-            sent = golden.object(name)
-            assert sent.store(server) == "0x0000", name
-            charset = sent.text(CHARSET)
-            for text in sent.values.values():
-                spelling[text] = _decode(text.encode("latin-1"), charset)
-        layout = Path(__file__).parents[2] / "pyserver" / "config" / "data" / "dicom.sql"
-        population = Population.read(server.tables(), layout.read_text())
-        yield Stage(server, population, spelling)
+        for sent in population_objects(golden):
+            assert sent.store(server) == "0x0000", sent.name
+        yield make_stage(server, golden)
     finally:
         server.kill()
+
+
+def population_objects(golden: GoldenSet) -> list[GoldenObject]:
+    return [golden.object(name) for name in golden.load("find_database.json")["store_order"]]
+
+
+def make_stage(server: Server, golden: GoldenSet) -> Stage:
+    """The stage of a server that has the population."""
+    spelling: dict[str, str] = {}
+    for sent in population_objects(golden):
+        charset = sent.text(CHARSET)
+        for text in sent.values.values():
+            spelling[text] = _decode(text.encode("latin-1"), charset)
+    layout = Path(__file__).parents[2] / "pyserver" / "config" / "data" / "dicom.sql"
+    population = Population.read(server.tables(), layout.read_text())
+    return Stage(server, population, spelling)
 
 
 def _decode(raw: bytes, charset: str) -> str:
@@ -82,6 +91,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_cfind(
     case: dict[str, Any], stage: Stage, golden: GoldenSet, report_verdicts: Report
 ) -> None:
+    report_verdicts([judge_case(case, stage, golden)])
+
+
+def judge_case(case: dict[str, Any], stage: Stage, golden: GoldenSet) -> Verdict:
+    """Asks one question and compares the answers."""
     keys = encode_request(case["level"], case["request"])
     with dimse.Association(
         stage.server.address,
@@ -96,7 +110,7 @@ def test_cfind(
         for response in case["responses"]
     ]
     facts = FindFacts(case, stage.population, f"0x{status:04x}", observed, recorded)
-    verdict: Verdict = judge(
+    return judge(
         FILE,
         case["id"],
         _differences(case, facts, [f"0x{pending:04x}" for pending, _ in answers]),
@@ -104,7 +118,6 @@ def test_cfind(
         rules=FIND,
         masks=golden.masks(FILE, case["id"]),
     )
-    report_verdicts([verdict])
 
 
 def _differences(case: dict[str, Any], facts: FindFacts, pendings: list[str]) -> list[Difference]:

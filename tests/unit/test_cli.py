@@ -31,7 +31,9 @@ class FakeNative:
         self.calls: list[tuple[Any, ...]] = []
         self.get = fake_get
 
-    def Archive(self, settings: dict[str, Any], progress: Any = None) -> FakeArchive:
+    def Archive(
+        self, settings: dict[str, Any], progress: Any = None, driver: Any = None
+    ) -> FakeArchive:
         return self.archive
 
     def echo(self, peer: dict[str, Any], calling: str, timeout_s: float) -> dict[str, Any]:

@@ -207,5 +207,5 @@ def test_the_driver_is_chosen_as_in_conquest(lines: str, driver: str) -> None:
 def test_a_driver_that_is_not_built_is_refused_by_name(home: Path) -> None:
     text = (home / "dicom.ini").read_text().replace("Index  ", "#Index  ")
     (home / "dicom.ini").write_text(text)
-    with pytest.raises(ConfigError, match=r"driver SQLite.*Index = lmdb"):
-        load(home, "SqLite = 1")
+    with pytest.raises(ConfigError, match=r"driver ODBC.*Index = lmdb"):
+        load(home, "SQLServer = conquest")

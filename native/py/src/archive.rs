@@ -12,9 +12,11 @@ use pyserver_proto::query::{Query, QueryOptions};
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_store::apply::Outcome;
 use pyserver_store::archive::{Archive, DeviceStats};
+use pyserver_store::blob::SystemDisk;
 use pyserver_store::columns::Columns;
+use pyserver_store::driver::Driver;
 use pyserver_store::error::StoreError;
-use pyserver_store::find::{FindCursor, FindProgress};
+use pyserver_store::find::FindProgress;
 use pyserver_store::fsck::{FaultKind, FsckOptions};
 use pyserver_store::locate::Located;
 use pyserver_store::plan::{BindOptions, BoundQuery};
@@ -24,6 +26,7 @@ use pyserver_store::respond::ResponseEncoder;
 use pyserver_store::schema::Level;
 
 use crate::convert::{self, Progress};
+use crate::driver::PyDriver;
 use crate::errors::{self, config};
 use crate::settings::archive_config;
 
@@ -36,6 +39,7 @@ pub struct PyArchive {
     archive: Mutex<Option<Arc<Archive>>>,
     recovery: RecoveryReport,
     ae_title: String,
+    driver: Option<Py<PyAny>>,
 }
 
 impl PyArchive {
@@ -79,20 +83,28 @@ fn level_named(text: &str) -> PyResult<Level> {
 
 #[pymethods]
 impl PyArchive {
-    /// Open the archive and repair what a crash left.
+    /// Open the archive and repair what a crash left. `driver` keeps and answers the rows, see
+    /// `pyserver.index.driver`; without one the embedded index does.
     #[new]
-    #[pyo3(signature = (settings, progress=None))]
+    #[pyo3(signature = (settings, progress=None, driver=None))]
     fn new(
         py: Python<'_>,
         settings: &Bound<'_, PyMapping>,
         progress: Option<Py<PyAny>>,
+        driver: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let ae_title = settings.get_item("ae_title")?.extract()?;
         let settings = archive_config(settings)?;
         let mut progress = Progress::new(progress);
+        let seam = driver
+            .as_ref()
+            .map(|driver| PyDriver::new(py, driver.clone_ref(py)))
+            .transpose()?;
+        let seam = seam.map(|seam| Arc::new(seam) as Arc<dyn Driver>);
         let (archive, recovery) = py
             .detach(|| {
-                Archive::open(settings, &mut |what: &str, done, total| {
+                let disk = Arc::new(SystemDisk);
+                Archive::open_with(settings, disk, seam, &mut |what: &str, done, total| {
                     progress.tell(what, done, total);
                 })
             })
@@ -102,6 +114,7 @@ impl PyArchive {
             archive: Mutex::new(Some(Arc::new(archive))),
             recovery,
             ae_title,
+            driver,
         })
     }
 
@@ -116,6 +129,7 @@ impl PyArchive {
             ("renamed", report.renamed),
             ("revoked", report.revoked),
             ("entered", report.entered),
+            ("adopted", report.adopted),
             ("partial", report.partial),
             ("temporary", report.temporary),
         ] {
@@ -175,6 +189,13 @@ impl PyArchive {
     /// All rows of one table (`DICOMPatients`, ...), columns as Conquest has them.
     fn dump_table<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let archive = self.open()?;
+        if let Some(driver) = &self.driver
+            && name != "UIDMODS"
+        {
+            py.detach(|| archive.flush())
+                .map_err(|e| errors::store(&e))?;
+            return driver.call_method1(py, "dump", (name,))?.extract(py);
+        }
         let rows = py
             .detach(|| {
                 archive.flush()?;
@@ -398,8 +419,20 @@ impl PyArchive {
     /// Wait for work under way and release the archive.
     fn close(&self, py: Python<'_>) {
         let archive = self.archive.lock().take();
-        // Whoever holds the last handle closes it.
-        py.detach(move || drop(archive));
+        // The committer may need the interpreter for its last words to a database.
+        py.detach(move || {
+            if let Some(archive) = archive {
+                archive.shut_down();
+            }
+        });
+    }
+}
+
+impl Drop for PyArchive {
+    fn drop(&mut self) {
+        if let Some(archive) = self.archive.lock().take() {
+            Python::attach(|py| py.detach(move || archive.shut_down()));
+        }
     }
 }
 
@@ -438,27 +471,23 @@ fn regen_scope(archive: &Archive, scope: &Bound<'_, PyMapping>) -> PyResult<Rege
 }
 
 fn find_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Dataset>, StoreError> {
-    archive.flush()?;
     let mut encoder = ResponseEncoder::new(bound, true);
-    let mut cursor = FindCursor::default();
+    let mut answers = archive.answers(bound)?;
     let mut found = Vec::new();
     let mut record = Vec::new();
     loop {
-        let progress = archive
-            .index()
-            .read()?
-            .find(bound, &mut cursor, PAGE_ROWS, &mut |row| {
-                record.clear();
-                encoder.encode(row, &mut record);
-                let limits = DatasetLimits::default();
-                // What the encoder wrote decodes; a failure would show as a missing match.
-                if let Ok(dataset) =
-                    Dataset::decode(&record, TransferSyntax::ExplicitLittleEndian, &limits)
-                {
-                    found.push(dataset);
-                }
-                ControlFlow::Continue(())
-            })?;
+        let progress = answers.page(PAGE_ROWS, &mut |row| {
+            record.clear();
+            encoder.encode(row, &mut record);
+            let limits = DatasetLimits::default();
+            // What the encoder wrote decodes; a failure would show as a missing match.
+            if let Ok(dataset) =
+                Dataset::decode(&record, TransferSyntax::ExplicitLittleEndian, &limits)
+            {
+                found.push(dataset);
+            }
+            ControlFlow::Continue(())
+        })?;
         if progress == FindProgress::Done {
             return Ok(found);
         }
@@ -466,14 +495,10 @@ fn find_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Dataset>, Store
 }
 
 fn locate_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Located>, StoreError> {
-    archive.flush()?;
-    let mut cursor = FindCursor::default();
+    let mut images = archive.images(bound)?;
     let mut all = Vec::new();
     loop {
-        let (page, progress) = archive
-            .index()
-            .read()?
-            .locate(bound, &mut cursor, PAGE_ROWS)?;
+        let (page, progress) = images.locate(PAGE_ROWS)?;
         all.extend(page);
         if progress == FindProgress::Done {
             return Ok(all);

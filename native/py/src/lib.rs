@@ -10,6 +10,7 @@
 mod archive;
 mod client;
 mod convert;
+mod driver;
 mod errors;
 mod forward;
 mod instance;

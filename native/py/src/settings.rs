@@ -75,6 +75,7 @@ pub fn archive_config(settings: &Bound<'_, PyMapping>) -> PyResult<ArchiveConfig
     let mut archive = ArchiveConfig::new(&read.value::<PathBuf>("home")?);
     archive.devices = read.value("devices")?;
     archive.index_dir = read.value("index_dir")?;
+    archive.keeps_index = read.value("keeps_index")?;
     archive.dicom_sql = read.value("dicom_sql")?;
     let syntax: String = read.value("file_name_syntax")?;
     archive.file_name_syntax =

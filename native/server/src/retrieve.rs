@@ -9,7 +9,7 @@ use pyserver_proto::query::{InformationModel, Query, QueryOptions};
 use pyserver_proto::status::Status;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
-use pyserver_store::find::{FindCursor, FindProgress};
+use pyserver_store::find::FindProgress;
 use pyserver_store::locate::Located;
 use pyserver_store::plan::BoundQuery;
 
@@ -63,14 +63,10 @@ pub fn locate(
     let bound = BoundQuery::bind_retrieve(&query, archive.index())
         .map_err(|error| (Status(error.status()), error.to_string()))?;
     let unable = |error: &dyn std::fmt::Display| (Status::UNABLE_TO_PROCESS, error.to_string());
-    archive.flush().map_err(|error| unable(&error))?;
     let mut objects = Vec::new();
-    let mut cursor = FindCursor::default();
+    let mut images = archive.images(&bound).map_err(|error| unable(&error))?;
     loop {
-        let transaction = archive.index().read().map_err(|error| unable(&error))?;
-        let (page, progress) = transaction
-            .locate(&bound, &mut cursor, PAGE_ROWS)
-            .map_err(|error| unable(&error))?;
+        let (page, progress) = images.locate(PAGE_ROWS).map_err(|error| unable(&error))?;
         objects.extend(page);
         if progress == FindProgress::Done {
             return Ok(objects);

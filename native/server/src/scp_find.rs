@@ -9,7 +9,7 @@ use std::time::Instant;
 use pyserver_proto::dimse::{CFindRq, CommandRequest, CommandResponse};
 use pyserver_proto::query::InformationModel;
 use pyserver_proto::status::Status;
-use pyserver_store::find::{FindCursor, FindProgress};
+use pyserver_store::find::FindProgress;
 use pyserver_store::plan::{BindOptions, BoundQuery};
 use pyserver_store::respond::ResponseEncoder;
 
@@ -115,14 +115,12 @@ fn search(
         0 => u64::MAX,
         limit => limit,
     };
-    let mut cursor = FindCursor::default();
     let mut record = Vec::with_capacity(1024);
-    archive.flush().map_err(unable)?;
+    let mut answers = archive.answers(&bound).map_err(unable)?;
     loop {
         let association = &mut session.link.association;
-        let transaction = archive.index().read().map_err(unable)?;
-        let progress = transaction
-            .find(&bound, &mut cursor, PAGE_ROWS, &mut |row| {
+        let progress = answers
+            .page(PAGE_ROWS, &mut |row| {
                 if *matches >= limit {
                     return ControlFlow::Break(());
                 }
@@ -134,7 +132,6 @@ fn search(
                 ControlFlow::Continue(())
             })
             .map_err(unable)?;
-        drop(transaction);
         let more = progress == FindProgress::More;
         if *matches >= limit && more {
             return Ok(End::Limit);

@@ -20,6 +20,7 @@ use crate::commit::{Committer, Parts};
 use crate::config::ArchiveConfig;
 use crate::delete::{DeleteSummary, DeleteTarget};
 use crate::device::Device;
+use crate::driver::Driver;
 use crate::error::StoreError;
 use crate::in_flight::InFlight;
 use crate::incoming::{Incoming, ReceiveContext};
@@ -27,10 +28,12 @@ use crate::index::{Index, IndexOptions, Progress};
 use crate::journal::Journal;
 use crate::look::Arrivals;
 use crate::mark::FolderMarks;
+use crate::mirror::Mirror;
 use crate::reaper::Reaper;
 use crate::recover::{RecoveryReport, recover};
 use crate::schema::Level;
 use crate::settle::Settler;
+use crate::unindexed::Unindexed;
 use crate::writers::Writers;
 
 /// Locked while the archive is open.
@@ -48,6 +51,9 @@ pub(crate) struct Shared {
     pub buffers: Arc<Buffers>,
     pub writers: Arc<Writers>,
     pub arrivals: Arc<Arrivals>,
+    /// The database that follows the index.
+    pub mirror: Option<Arc<Mirror>>,
+    pub unindexed: Unindexed,
     /// Counter of file names.
     pub counter: AtomicU16,
     pub figures: Figures,
@@ -137,13 +143,23 @@ impl Archive {
         config: ArchiveConfig,
         progress: Progress<'_>,
     ) -> Result<(Self, RecoveryReport), StoreError> {
-        Self::open_on(config, Arc::new(SystemDisk), progress)
+        Self::open_with(config, Arc::new(SystemDisk), None, progress)
     }
 
     /// The same on another disk.
     pub fn open_on(
         config: ArchiveConfig,
         disk: Arc<dyn Disk>,
+        progress: Progress<'_>,
+    ) -> Result<(Self, RecoveryReport), StoreError> {
+        Self::open_with(config, disk, None, progress)
+    }
+
+    /// The same with a database that follows the index and answers the queries.
+    pub fn open_with(
+        config: ArchiveConfig,
+        disk: Arc<dyn Disk>,
+        driver: Option<Arc<dyn Driver>>,
         progress: Progress<'_>,
     ) -> Result<(Self, RecoveryReport), StoreError> {
         config.check()?;
@@ -156,13 +172,18 @@ impl Archive {
         let index = Index::open(&index_dir, &columns, IndexOptions::default(), progress)?;
         let index = Arc::new(index);
         let journal = Journal::open(&disk, &index_dir, config.journal_bytes)?;
-        let report = recover(&disk, &index, &devices, &config, &journal, progress)?;
+        let mut report = recover(&disk, &index, &devices, &config, &journal, progress)?;
+        let mirror = Mirror::start(driver, &index, &mut report, progress)?;
+        if !config.keeps_index {
+            index.check_empty()?;
+        }
         let in_flight = Arc::new(InFlight::default());
         let committer = Arc::new(Committer::start(Parts {
             index: Arc::clone(&index),
             disk: Arc::clone(&disk),
             in_flight: Arc::clone(&in_flight),
             journal,
+            mirror: mirror.clone(),
         })?);
         let marks = Arc::new(FolderMarks::new(Arc::clone(&disk)));
         let settler = Settler::start(
@@ -183,6 +204,8 @@ impl Archive {
             in_flight,
             writers,
             arrivals: Arrivals::new(),
+            mirror,
+            unindexed: Unindexed::default(),
             buffers,
             counter: AtomicU16::new(0),
             figures: Figures::default(),
@@ -212,6 +235,26 @@ impl Archive {
     /// The index, for queries. Call [`Archive::flush`] before a read that must see every store answered.
     pub fn index(&self) -> &Arc<Index> {
         &self.shared.index
+    }
+
+    /// The database that answers queries, if it is not the index.
+    pub(crate) fn driver(&self) -> Option<&Arc<dyn Driver>> {
+        self.shared.mirror.as_ref().map(|mirror| &mirror.driver)
+    }
+
+    /// Whether there is no index (NULL driver).
+    pub fn keeps_nothing(&self) -> bool {
+        !self.config().keeps_index
+    }
+
+    /// Refuses what makes no sense without an index.
+    pub(crate) fn needs_index(&self, what: &str) -> Result<(), StoreError> {
+        if self.keeps_nothing() {
+            return Err(StoreError::Config(format!(
+                "there is no index (NULL driver) for {what} to work on"
+            )));
+        }
+        Ok(())
     }
 
     /// Hides a row and everything below it in one transaction; files are freed in the background.
@@ -252,7 +295,11 @@ impl Archive {
     pub fn counts(&self) -> Result<Counts, StoreError> {
         self.flush()?;
         let counters = self.shared.index.read()?.counters()?;
-        let [patients, studies, series, images] = counters.alive;
+        let alive = match self.driver() {
+            Some(driver) => driver.counts()?,
+            None => counters.alive,
+        };
+        let [patients, studies, series, images] = alive;
         Ok(Counts {
             patients,
             studies,
@@ -299,9 +346,12 @@ impl Archive {
     pub fn reload(&self, config: ArchiveConfig) -> Result<(), StoreError> {
         config.check()?;
         let old = self.shared.config();
-        if config.devices != old.devices || config.index_dir != old.index_dir {
+        if config.devices != old.devices
+            || config.index_dir != old.index_dir
+            || config.keeps_index != old.keeps_index
+        {
             return Err(StoreError::Config(
-                "devices and index folder change with a restart only".into(),
+                "devices, index folder and database change with a restart only".into(),
             ));
         }
         *self.shared.config.write() = Arc::new(config);
@@ -317,14 +367,19 @@ impl Archive {
     pub fn close(self) {
         drop(self);
     }
-}
 
-impl Drop for Archive {
-    fn drop(&mut self) {
+    /// The same while others still hold the archive; what they ask of it later is refused.
+    pub fn shut_down(&self) {
         self.reaper.stop();
         self.shared.writers.stop();
         self.shared.settler.stop();
         self.shared.committer.stop();
+    }
+}
+
+impl Drop for Archive {
+    fn drop(&mut self) {
+        self.shut_down();
     }
 }
 

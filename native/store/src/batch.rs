@@ -19,6 +19,8 @@ pub(crate) struct Batch<'i> {
     pub txn: WriteTxn<'i>,
     pub changes: usize,
     pub waiters: Vec<Waiter>,
+    /// Stores that are answered after the commit, and after the database where there is one.
+    pub stores: Vec<(Option<PendingId>, Waiter)>,
     pub acknowledged: Vec<Acknowledged>,
     pub fresh: Vec<Fresh>,
     pub commit_now: bool,
@@ -46,6 +48,7 @@ impl<'i> Batch<'i> {
             txn,
             changes: 0,
             waiters: Vec::new(),
+            stores: Vec::new(),
             acknowledged: Vec::new(),
             fresh: Vec::new(),
             commit_now: false,
@@ -55,9 +58,11 @@ impl<'i> Batch<'i> {
 
     /// Has a store answered with the commit's outcome.
     pub(crate) fn answer_after_commit(&mut self, stored: Stored, answer: Promise<StoreAnswer>) {
-        self.waiters.push(Box::new(move |outcome| {
+        let pending = stored.pending;
+        let waiter: Waiter = Box::new(move |outcome| {
             answer.answer(outcome.map(|()| stored).map_err(Into::into));
-        }));
+        });
+        self.stores.push((pending, waiter));
     }
 
     /// Whether it is to be committed now.

@@ -32,6 +32,7 @@ use crate::index_error::IndexError;
 use crate::job::StoreJob;
 use crate::journal::Journal;
 use crate::look::{LOOK_MAX, look};
+use crate::mirror::Mirror;
 use crate::pending::PendingId;
 use crate::reply::{Awaited, Promise, promise};
 
@@ -81,6 +82,7 @@ pub(crate) struct Committer {
     awake: Arc<AtomicBool>,
     /// Figures, also for the status display.
     pub stats: Arc<CommitStats>,
+    mirror: Option<Arc<Mirror>>,
 }
 
 /// What the committer works with.
@@ -89,6 +91,8 @@ pub(crate) struct Parts {
     pub disk: Arc<dyn Disk>,
     pub in_flight: Arc<InFlight>,
     pub journal: Journal,
+    /// The database that follows the index.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 impl Committer {
@@ -97,6 +101,7 @@ impl Committer {
         let (queue, waiting) = crossbeam_channel::unbounded();
         let stats = Arc::new(CommitStats::default());
         let awake = Arc::new(AtomicBool::new(false));
+        let mirror = parts.mirror.clone();
         let worker = Worker {
             parts,
             waiting,
@@ -117,6 +122,7 @@ impl Committer {
             thread: Mutex::new(Some(thread)),
             awake,
             stats,
+            mirror,
         })
     }
 
@@ -168,7 +174,8 @@ impl Committer {
 
     /// Waits until every store answered so far is committed, and so visible to readers.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
-        if self.stats.uncommitted.load(Ordering::Acquire) == 0 {
+        let follows = self.mirror.as_ref().is_none_or(|mirror| !mirror.is_away());
+        if self.stats.uncommitted.load(Ordering::Acquire) == 0 && follows {
             return Ok(());
         }
         let (answer, awaited) = promise();
@@ -193,8 +200,8 @@ impl Committer {
     }
 }
 
-struct Worker {
-    parts: Parts,
+pub(crate) struct Worker {
+    pub(crate) parts: Parts,
     waiting: Receiver<Work>,
     stats: Arc<CommitStats>,
     awake: Arc<AtomicBool>,
@@ -238,6 +245,7 @@ impl Worker {
         if let Some(batch) = open.take() {
             self.commit(batch);
         }
+        self.note_mirror(&index);
     }
 
     /// The next piece of work; nothing when the open transaction is due, or a retry is.
@@ -258,7 +266,7 @@ impl Worker {
     fn sleep(&mut self, open: Option<&Batch<'_>>) -> Result<Option<Work>, ()> {
         let deadline = match open {
             Some(batch) => Some(batch.deadline),
-            None if self.redo.is_empty() => None,
+            None if self.redo.is_empty() && !self.mirror_is_away() => None,
             None => Some(Instant::now() + RETRY_PAUSE),
         };
         let started = Instant::now();
@@ -379,6 +387,11 @@ impl Worker {
         job: Box<StoreJob>,
         answer: Promise<StoreAnswer>,
     ) -> Result<(), Failure> {
+        if let Err(error) = self.mirror_takes(&job) {
+            batch.changes -= 1;
+            answer.answer(Err(error));
+            return Ok(());
+        }
         let stored = match job.apply(&mut batch.txn) {
             Ok(stored) => stored,
             Err(refusal @ StoreRefusal::Link { .. }) => {
@@ -422,6 +435,7 @@ impl Worker {
         let pending = stored.pending?;
         let generation = self.parts.index.generation();
         let fits = stored.outcome == Outcome::New
+            && self.parts.mirror.is_none()
             && !stored.overwrites
             && !batch.commit_now
             && self
@@ -486,13 +500,15 @@ impl Worker {
         }
     }
 
-    fn commit(&mut self, batch: Batch<'_>) {
+    pub(crate) fn commit(&mut self, mut batch: Batch<'_>) {
         let started = Instant::now();
+        let changed = batch.txn.logs_changes();
         let outcome = self
             .parts
             .disk
             .commit_point()
             .map_err(|e| Failure::Other(e.to_string()))
+            .and_then(|()| self.note(&mut batch.txn))
             .and_then(|()| batch.txn.commit().map_err(Failure::from))
             .and_then(|()| {
                 let after = self.parts.disk.commit_point();
@@ -512,8 +528,15 @@ impl Worker {
             self.stats.failures.fetch_add(1, Ordering::Relaxed);
             self.redo.extend(batch.acknowledged);
         }
+        let followed = match &outcome {
+            Ok(()) => self.follow(changed, &batch.stores),
+            Err(failure) => Err(failure.clone()),
+        };
         for waiter in batch.waiters {
             waiter(outcome.as_ref().copied());
+        }
+        for (_, waiter) in batch.stores {
+            waiter(followed.as_ref().copied());
         }
     }
 
@@ -539,6 +562,9 @@ impl Worker {
             fresh.answer.answer(Err(StoreError::from(failure)));
         }
         for waiter in batch.waiters {
+            waiter(Err(failure));
+        }
+        for (_, waiter) in batch.stores {
             waiter(Err(failure));
         }
     }

@@ -85,6 +85,8 @@ pub struct ArchiveConfig {
     pub scan_limits: ScanLimits,
     /// A data set larger than this is refused.
     pub dataset_bytes_max: u64,
+    /// Whether anything is remembered of what is stored; without, only files are kept (NULL driver).
+    pub keeps_index: bool,
 }
 
 impl ArchiveConfig {
@@ -112,6 +114,7 @@ impl ArchiveConfig {
             read_ahead_bytes: READ_AHEAD_BYTES,
             scan_limits: ScanLimits::default(),
             dataset_bytes_max: u64::from(u32::MAX) * 4,
+            keeps_index: true,
         }
     }
 

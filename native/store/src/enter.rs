@@ -2,13 +2,15 @@
 //! are.
 
 use crate::apply::{Place, StoreChange};
+use crate::changes::{Change, ChangeKind};
 use crate::extract::Warning;
 use crate::heads::ParentHead;
 use crate::index::WriteTxn;
 use crate::index_error::IndexError;
+use crate::lookup::key_of;
 use crate::parents::{Parent, SeriesPath};
 use crate::row::merge;
-use crate::schema::{Level, kid_key, text_key, uid_key};
+use crate::schema::{ImageKey, Level, kid_key, text_key, uid_key};
 use crate::update::{UpdateRule, inconsistencies};
 
 impl WriteTxn<'_> {
@@ -186,6 +188,22 @@ impl WriteTxn<'_> {
         if head.parent != 0 || patient == 0 {
             return Ok(());
         }
+        // The rows below carry the patient's ID in Conquest's tables.
+        let layout = self.index.layout();
+        let row = self.parent(Level::Study, study)?;
+        let key = row.map_or_else(Vec::new, |row| {
+            key_of(layout, Level::Study, &row.columns).to_vec()
+        });
+        self.log(&Change {
+            number: 0,
+            kind: ChangeKind::Rewritten,
+            level: Level::Study,
+            time: head.accessed,
+            image: ImageKey::default(),
+            key,
+            calling_ae: String::new(),
+            called_ae: String::new(),
+        })?;
         let kids = self.index.tables.patient_kids;
         kids.put(&mut self.txn, &kid_key(patient, study), &[])?;
         if let Some(row) = self.state.parents.change(Level::Study, study) {

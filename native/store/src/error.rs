@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::driver::DriverError;
+
 /// Refused: out of resources (PS3.4 table B.2-1).
 pub const STATUS_OUT_OF_RESOURCES: u16 = 0xA700;
 /// Error: data set does not match SOP class (PS3.4 table B.2-1).
@@ -53,6 +55,9 @@ pub enum StoreError {
     /// The configuration cannot work.
     #[error("configuration: {0}")]
     Config(String),
+    /// The database that is to keep the rows cannot be reached, or refuses them.
+    #[error("{0}")]
+    Database(String),
     /// The archive is being closed.
     #[error("the archive is closing")]
     Closed,
@@ -62,7 +67,9 @@ impl StoreError {
     /// The status of the C-STORE response that says this.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Full(_) | Self::ReadOnly(_) | Self::Closed => STATUS_OUT_OF_RESOURCES,
+            Self::Full(_) | Self::ReadOnly(_) | Self::Database(_) | Self::Closed => {
+                STATUS_OUT_OF_RESOURCES
+            }
             Self::Refused { status, .. } | Self::Io { status, .. } => *status,
             Self::Index(_) | Self::Busy(_) | Self::Config(_) => STATUS_PROCESSING_FAILURE,
         }
@@ -110,6 +117,12 @@ impl StoreError {
             },
             other => other,
         }
+    }
+}
+
+impl From<DriverError> for StoreError {
+    fn from(error: DriverError) -> Self {
+        Self::Database(error.to_string())
     }
 }
 

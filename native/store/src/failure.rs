@@ -1,5 +1,6 @@
 //! Why a whole transaction failed, as each change in it hears.
 
+use crate::driver::DriverError;
 use crate::error::StoreError;
 use crate::index_error::IndexError;
 
@@ -8,6 +9,8 @@ use crate::index_error::IndexError;
 pub(crate) enum Failure {
     Full(String),
     ReadOnly(String),
+    /// The database behind the index.
+    Database(String),
     Other(String),
 }
 
@@ -21,11 +24,18 @@ impl From<IndexError> for Failure {
     }
 }
 
+impl From<DriverError> for Failure {
+    fn from(error: DriverError) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
 impl From<&Failure> for StoreError {
     fn from(failure: &Failure) -> Self {
         match failure.clone() {
             Failure::Full(reason) => Self::Full(reason),
             Failure::ReadOnly(reason) => Self::ReadOnly(reason),
+            Failure::Database(reason) => Self::Database(reason),
             Failure::Other(reason) => Self::Index(reason),
         }
     }

@@ -59,6 +59,7 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     let file_bytes = job.file_bytes;
     let mut store = Store { incoming };
     let stored = match store.incoming.durability {
+        _ if !store.incoming.config.keeps_index => store.unindexed(&job)?,
         Durability::Durable => store.durable(job)?,
         Durability::Relaxed => store.relaxed(job)?,
     };
@@ -225,8 +226,8 @@ fn job(
 }
 
 /// A store whose job is ready.
-struct Store {
-    incoming: Incoming,
+pub(crate) struct Store {
+    pub(crate) incoming: Incoming,
 }
 
 impl Store {

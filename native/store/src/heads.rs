@@ -145,7 +145,7 @@ pub struct FileFacts<'a> {
 }
 
 impl<'a> FileFacts<'a> {
-    fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.device.to_be_bytes());
         out.extend_from_slice(&self.dataset_offset.to_be_bytes());
         out.extend_from_slice(&self.file_bytes.to_be_bytes());

@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::ahead::Ahead;
 use crate::calendar::unix_time;
 use crate::columns::Columns;
+use crate::error::StoreError;
 use crate::extract::Extractor;
 use crate::index_error::IndexError;
 use crate::layout::Layout;
@@ -144,6 +145,19 @@ impl Index {
             state,
             broken: false,
         })
+    }
+
+    /// Refuses to go on without an index where one has rows: they would be kept, and not found.
+    pub(crate) fn check_empty(&self) -> Result<(), StoreError> {
+        let images = self.read()?.count(Level::Image)?;
+        if images == 0 {
+            return Ok(());
+        }
+        let folder = self.env.path().display();
+        Err(StoreError::Config(format!(
+            "no index is to be kept, but {folder} has rows of {images} images; remove that folder, or \
+             write Index = lmdb"
+        )))
     }
 
     /// The columns in force.

@@ -1,13 +1,17 @@
 //! Where an object is kept, and whether it is safe now: devices, files, the LMDB index, the one committer.
 
+mod adopt;
+pub mod answers;
 pub mod archive;
 mod batch;
 pub mod blob;
 mod buffers;
 mod calendar;
 mod commit;
+mod commit_mirror;
 pub mod config;
 pub mod device;
+pub mod driver;
 mod edit;
 pub mod error;
 mod failure;
@@ -22,10 +26,13 @@ mod in_flight;
 mod in_place;
 pub mod incoming;
 mod job;
+mod joined;
 mod journal;
 mod look;
 pub mod lookahead;
 mod mark;
+mod mirror;
+mod mirror_rows;
 mod object;
 mod pixel;
 mod place;
@@ -34,8 +41,10 @@ mod reaper;
 pub mod recover;
 pub mod regen;
 mod reply;
+mod row_query;
 mod settle;
 mod temp_file;
+mod unindexed;
 mod walk_files;
 mod writers;
 

@@ -94,6 +94,8 @@ pub struct RecoveryReport {
     pub partial: u64,
     /// Temporary files removed.
     pub temporary: u64,
+    /// Images of the database that were entered into the index.
+    pub adopted: u64,
     /// What could not be repaired, for the log.
     pub problems: Vec<String>,
     /// Time it took.

@@ -72,6 +72,7 @@ impl Archive {
         scope: &RegenScope,
         progress: Progress<'_>,
     ) -> Result<RegenReport, StoreError> {
+        self.needs_index("regen")?;
         let shared = &self.shared;
         let mut regen = Regen {
             shared,

@@ -64,6 +64,8 @@ pub mod meta_key {
     pub const COUNTERS: &[u8] = b"counters";
     /// Number of the commit, u64; the records of `journal` belong to one of them.
     pub const GENERATION: &[u8] = b"generation";
+    /// How far a database has followed (`mirror`).
+    pub const MIRROR: &[u8] = b"mirror";
 }
 
 /// Query/retrieve level of a row.

@@ -13,6 +13,7 @@ use crate::fold::is_plain;
 use crate::heads::{FileFacts, ImageHead, ImageRow, ParentHead};
 use crate::index::ReadTxn;
 use crate::index_error::IndexError;
+use crate::joined::JoinedRow;
 use crate::layout::SOP_CLASSES;
 use crate::lmdb::from_key;
 use crate::plan::{BoundQuery, Counted, Filter, Value};
@@ -157,6 +158,32 @@ impl<'t> Walk<'t> {
 
     pub const fn stamp(&self) -> u64 {
         self.stamp
+    }
+
+    /// Makes a row that a database answered current; answers whether it matches. `beside`: the rows above are
+    /// those of the row before.
+    pub fn show(&mut self, row: &'t JoinedRow, beside: bool) -> bool {
+        let values = |level: Level| {
+            let values = row.values.get(level.index()).map_or(&[][..], Vec::as_slice);
+            values.iter().map(Option::as_deref).collect()
+        };
+        for level in [Level::Patient, Level::Study, Level::Series] {
+            let own = level == self.target;
+            if let Some(place) = self.parents.get_mut(level.index()) {
+                *place = Loaded {
+                    number: 0,
+                    head: if own { row.head } else { ParentHead::default() },
+                    values: values(level),
+                    passes: true,
+                };
+            }
+        }
+        self.image_values = values(Level::Image);
+        self.image_row.facts = &row.facts;
+        self.sop_classes.clone_from(&row.sop_classes);
+        self.stamp += u64::from(!beside);
+        let levels = Level::ALL.into_iter().filter(|&at| at <= self.target);
+        levels.into_iter().all(|level| self.passes(level))
     }
 
     /// A value read for the query.

@@ -1,0 +1,1 @@
+"""Databases that keep the rows of the archive beside its embedded index."""
