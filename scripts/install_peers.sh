@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the programs of others that the tests talk to: dcmtk, gdcm's tools,
-# Orthanc, and a C compiler for the fault shim (tests/crash). Safe to repeat; when all
+# Orthanc, the database servers PostgreSQL and MariaDB, and a C compiler for the fault shim
+# (tests/crash). Safe to repeat; when all
 # are present it returns at once and touches no package list. Needs root (or
 # passwordless sudo) only when something is missing.
 #
@@ -17,6 +18,8 @@ need dcmqrscp dcmtk
 need gdcmscu libgdcm-tools
 need Orthanc orthanc
 need cc gcc
+need mariadbd mariadb-server
+[ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || need postgres postgresql
 
 [ -z "$missing" ] && exit 0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile
 
-BUILT = ("lmdb", "null", "sqlite")
+BUILT = ("lmdb", "null", "sqlite", "postgres", "mysql")
 
 _FLAGS = {"SqLite": "sqlite", "PostGres": "postgres", "MySQL": "mysql"}
 

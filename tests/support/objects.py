@@ -140,6 +140,10 @@ class Ledger:
                 self._promised[one.instance] = [one]
                 self._possible.pop(one.instance, None)
 
+    def acknowledged(self) -> set[str]:
+        """Instances that were."""
+        return set(self._promised)
+
     def check(self, server: Server) -> list[str]:
         """Broken promises: lost, changed, half there, or there though refused."""
         rows = {str(row["SOPInstanc"]): row for row in server.tables()["DICOMImages"]}
