@@ -30,7 +30,7 @@ def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAcces
     with out.progress("Opening") as progress:
         archive = _native.Archive(settings.to_native(), progress)
     try:
-        yield LocalArchive(archive, settings, _native.get)
+        yield LocalArchive(archive, settings, _native.get, _native.clonedb)
     finally:
         archive.close()
 

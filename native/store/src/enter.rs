@@ -1,8 +1,8 @@
 //! Entering an object's patient, study and series: new rows where there are none, merged values where there
 //! are.
 
-use crate::apply::{Place, StoreChange};
-use crate::extract::Warning;
+use crate::apply::Place;
+use crate::extract::{RowValues, Warning};
 use crate::heads::ParentHead;
 use crate::index::WriteTxn;
 use crate::index_error::IndexError;
@@ -11,15 +11,23 @@ use crate::row::merge;
 use crate::schema::{Level, kid_key, text_key, uid_key};
 use crate::update::{UpdateRule, inconsistencies};
 
+/// What is entered, and when.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    rows: &'a RowValues,
+    now: u32,
+}
+
 impl WriteTxn<'_> {
     /// Makes sure that patient, study and series rows exist and hold what the object says.
     pub(crate) fn enter_parents(
         &mut self,
-        change: &StoreChange<'_>,
+        rows: &RowValues,
+        now: u32,
         place: Place,
         warnings: &mut Vec<Warning>,
     ) -> Result<SeriesPath, IndexError> {
-        let rows = change.rows;
+        let change = Change { rows, now };
         let patient = self.enter_patient(change, place, warnings)?;
         let study = match place.study {
             Some(study) => {
@@ -55,7 +63,7 @@ impl WriteTxn<'_> {
     /// The patient's number, 0 when there is none.
     fn enter_patient(
         &mut self,
-        change: &StoreChange<'_>,
+        change: Change<'_>,
         place: Place,
         warnings: &mut Vec<Warning>,
     ) -> Result<u32, IndexError> {
@@ -80,7 +88,7 @@ impl WriteTxn<'_> {
         Ok(number)
     }
 
-    fn new_study(&mut self, change: &StoreChange<'_>, patient: u32) -> Result<u32, IndexError> {
+    fn new_study(&mut self, change: Change<'_>, patient: u32) -> Result<u32, IndexError> {
         self.counters.study += 1;
         let number = self.counters.study;
         let key = uid_key(&change.rows.study_uid);
@@ -101,7 +109,7 @@ impl WriteTxn<'_> {
 
     fn new_series(
         &mut self,
-        change: &StoreChange<'_>,
+        change: Change<'_>,
         patient: u32,
         study: u32,
     ) -> Result<u32, IndexError> {
@@ -129,7 +137,7 @@ impl WriteTxn<'_> {
         level: Level,
         number: u32,
         parent: u32,
-        change: &StoreChange<'_>,
+        change: Change<'_>,
     ) -> Result<(), IndexError> {
         let values = change.rows.level(level);
         let head = ParentHead {
@@ -152,7 +160,7 @@ impl WriteTxn<'_> {
         &mut self,
         level: Level,
         number: u32,
-        change: &StoreChange<'_>,
+        change: Change<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), IndexError> {
         let values = change.rows.level(level);

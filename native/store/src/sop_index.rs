@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 use parking_lot::RwLock;
 
 use crate::bytes::Reader;
-use crate::changes::ChangeKind;
+use crate::changes::{Change, ChangeKind};
 use crate::heads::ImageRow;
 use crate::index::{Index, WriteTxn};
 use crate::index_error::IndexError;
-use crate::lmdb::{Tables, append};
+use crate::lmdb::{Tables, append, from_key};
 use crate::lookup::key_of;
 use crate::schema::{ImageKey, Level, meta_key};
 
@@ -233,11 +233,40 @@ impl Index {
                 return Ok(());
             };
             after = last.number;
-            for change in changes.iter().filter(|c| c.kind == ChangeKind::New) {
-                let hash = state.hash(&change.key);
-                memory.insert((hash, change.image.image), change.image.series);
+            for change in &changes {
+                if change.kind == ChangeKind::New {
+                    let hash = state.hash(&change.key);
+                    memory.insert((hash, change.image.image), change.image.series);
+                }
+                if change.kind == ChangeKind::Cloned {
+                    self.load_cloned(&state, change, &mut memory)?;
+                }
             }
         }
+    }
+
+    /// Images that were entered together have one record of the change log: their rows say who they are.
+    fn load_cloned(
+        &self,
+        state: &SopState,
+        change: &Change,
+        memory: &mut Entries,
+    ) -> Result<(), IndexError> {
+        let txn = self.env.read_txn()?;
+        let first = change.image.encode();
+        let rows = self.tables.images.range(&txn, &from_key(&first))?;
+        for item in rows.take(change.images as usize) {
+            let (key, row) = item?;
+            let key = ImageKey::decode(key).ok_or(IndexError::Corrupt("image key"))?;
+            // Rows that were deleted since are missing; the hints of others do no harm.
+            if key.series != change.image.series {
+                break;
+            }
+            let row = ImageRow::split(row)?;
+            let sop_instance = key_of(self.layout(), Level::Image, row.columns);
+            memory.insert((state.hash(sop_instance), key.image), key.series);
+        }
+        Ok(())
     }
 
     /// The youngest image with this SOP Instance UID, whether its series is alive or not.
