@@ -1,4 +1,4 @@
-"""`python -m bench COMMAND`: ingest, find, retrieve, memory, profile, growth, report, all."""
+"""`python -m bench COMMAND`: one part, `all` of them, or the `report` of what was measured."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 from bench import (
+    clonedb,
+    drivers,
     find,
-    growth,
+    index,
     ingest,
     machine,
     memory,
@@ -32,7 +34,8 @@ WORKS: dict[str, Callable[[Setting], Iterable[Work]]] = {
     "find": find.run,
     "retrieve": retrieve.run,
     "memory": memory.run,
-    "growth": growth.run,
+    "index": index.run,
+    "clonedb": clonedb.run,
 }
 SMOKE_SCALE = 0.004
 
@@ -47,6 +50,11 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--peers", help="comma separated; default: all that are installed")
     parser.add_argument("--only", default="", help="run only works whose key contains this")
     parser.add_argument("--conquest", type=Path, help="path to a dgate binary")
+    parser.add_argument("--images", type=int, default=0, help="of `index` (4375000 x scale)")
+    parser.add_argument(
+        "--drivers", help=f"of `clonedb`, comma separated: {', '.join(drivers.supported())} (all)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="of `clonedb`: a row per driver")
     parser.add_argument(
         "--folder",
         type=Path,
@@ -67,7 +75,9 @@ def main(words: list[str]) -> int:
     peers.Conquest.binary = options.conquest
     versions = peers.installed()
     names = options.peers.split(",") if options.peers else list(versions)
+    databases = options.drivers.split(",") if options.drivers else drivers.supported()
     missing = [name for name in names if name not in versions]
+    missing += [name for name in databases if name not in drivers.supported()]
     if missing:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
         return 2
@@ -88,20 +98,28 @@ def main(words: list[str]) -> int:
             smoke=options.smoke,
             say=_say,
             memory=memory_filler,
+            images=options.images,
+            drivers=tuple(databases),
         )
         failed = False
         for command in [*WORKS, "profile"] if options.command == "all" else [options.command]:
-            failed |= _run(command, setting, words, versions, save=not options.smoke)
+            failed |= _run(command, setting, words, versions, options)
     if not options.smoke:
         print(report.write())
     return int(failed)
 
 
 def _run(
-    command: str, setting: Setting, words: list[str], versions: dict[str, str], *, save: bool
+    command: str,
+    setting: Setting,
+    words: list[str],
+    versions: dict[str, str],
+    options: argparse.Namespace,
 ) -> bool:
-    # A folder of this machine means nothing to a reader.
-    folder = {words[at + 1]: "FOLDER" for at, word in enumerate(words) if word == "--folder"}
+    save = not options.smoke
+    # Places of this machine mean nothing to a reader.
+    places = {"--folder": "FOLDER", "--json": "FILE", "--conquest": "DGATE"}
+    folder = {words[at + 1]: places[word] for at, word in enumerate(words) if word in places}
     line = shlex.join(["python", "-m", "bench", *(folder.get(word, word) for word in words)])
     extra: dict[str, object] = {
         "versions": {n: v for n, v in versions.items() if n in setting.names}
@@ -117,6 +135,8 @@ def _run(
             works.append(work)
             if save:
                 rounds.save(command, line, facts, works, extra)
+    if command == "clonedb" and options.json is not None:
+        clonedb.write_json(works, options.json)
     extra["minutes"] = round((time.monotonic() - begin) / 60, 1)
     if save:
         rounds.save(command, line, facts, works, extra)

@@ -36,6 +36,10 @@ class Setting:
     say: Callable[[str], None]
     memory: Memory
     smoke: bool = False
+    # Images of `bench index`; 0: the manual's archive, scaled.
+    images: int = 0
+    # Databases of `bench clonedb`.
+    drivers: tuple[str, ...] = ()
 
     def fresh(self, name: str) -> Path:
         """A folder that no run has used before, so that none follows another's deletions."""

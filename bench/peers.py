@@ -75,8 +75,12 @@ class Peer:
     def start(self) -> None:
         """Starts in a new folder and waits for a C-ECHO."""
         self.root.mkdir(parents=True)
-        command = self.command()
-        with self.log.open("wb") as log:
+        self.launch(self.command())
+
+    def launch(self, command: list[str]) -> float:
+        """Starts the program; the seconds until it answers."""
+        begin = time.monotonic()
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 executable=find(command[0]),
@@ -92,6 +96,7 @@ class Peer:
                 tail = self.log.read_text(errors="replace")[-2000:]
                 self.stop()
                 raise PeerError(f"{self.name} does not answer:\n{tail}")
+        return time.monotonic() - begin
 
     def _answers(self) -> bool:
         try:

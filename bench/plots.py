@@ -57,15 +57,18 @@ def draw(works: list[Work], folder: Path) -> dict[str, str]:
     return drawn
 
 
-def growth(records: list[float], rates: list[float], path: Path) -> None:
-    """Records per second against records in the index."""
-    axes, figure = _axes("Index growth", "records in the index (millions)", "records/s")
-    axes.plot([count / 1e6 for count in records], rates, color=COLOURS["ours-durable"])
+def growth(curves: dict[str, tuple[list[float], list[float]]], path: Path) -> None:
+    """Records per second against records in the index, a line for each title."""
+    axes, figure = axes_of("The index as it fills", "records in the index (millions)", "records/s")
+    for title, (records, rates) in curves.items():
+        axes.plot([count / 1e6 for count in records], rates, label=title)
     axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
     figure.savefig(path, dpi=100)
 
 
-def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
+def axes_of(title: str, x: str, y: str) -> tuple[Any, Any]:
+    """An empty plot with these words: axes and figure."""
     # Only a machine that draws needs matplotlib.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -79,7 +82,7 @@ def _axes(title: str, x: str, y: str) -> tuple[Any, Any]:
 
 
 def _lines(path: Path, title: str, points: dict[float, Work], x: str, y: str) -> None:
-    axes, figure = _axes(title, x, y)
+    axes, figure = axes_of(title, x, y)
     for name, colour in COLOURS.items():
         line = [(at, work.median(name)) for at, work in sorted(points.items())]
         known = [(at, value) for at, value in line if value is not None]
@@ -99,7 +102,7 @@ def _lines(path: Path, title: str, points: dict[float, Work], x: str, y: str) ->
 
 
 def _latencies(path: Path, title: str, work: Work) -> None:
-    axes, figure = _axes(title, "", "microseconds (logarithmic)")
+    axes, figure = axes_of(title, "", "microseconds (logarithmic)")
     percentiles = ("p50", "p90", "p99", "max")
     names = [name for name in COLOURS if work.samples.get(name)]
     width = 0.8 / max(1, len(names))

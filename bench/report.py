@@ -7,17 +7,21 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import plots, profile, rounds
+from bench import databases, plots, profile, rounds
 from bench.peers import PEERS
 from bench.rounds import Target, Work
 
 HERE = Path(__file__).resolve().parent
-ORDER = ("ingest", "find", "retrieve", "memory", "growth")
+ORDER = ("ingest", "find", "retrieve", "memory", "index", "clonedb")
 PROBES = {
     "probe-unsynced": "plain files, unsynced",
     "probe-fdatasync": "plain files, fdatasync each",
     "probe-grouped": "plain files, 16 written, then 16 fdatasync",
 }
+
+
+# What a result file holds: facts, and what was measured.
+Loaded = tuple[dict[str, Any], list[Work]]
 
 
 def write(target: Path = HERE / "RESULTS.md") -> Path:
@@ -39,7 +43,8 @@ def write(target: Path = HERE / "RESULTS.md") -> Path:
     ]
     drawn = plots.draw(works, target.parent / "plots")
     lines += [f"![{title}](plots/{name})\n" for name, title in drawn.items()]
-    lines += _growth(loaded.get("growth"))
+    lines += _index(loaded.get("index"))
+    lines += _clonedb(loaded.get("clonedb"))
     lines += _profiles()
     lines += ["## Every figure", ""]
     for work in works:
@@ -159,16 +164,45 @@ def _profiles() -> list[str]:
     return lines + [profile.table(each) for each in content["profiles"]]
 
 
-def _growth(loaded: tuple[dict[str, Any], list[Work]] | None) -> list[str]:
+def _index(loaded: Loaded | None) -> list[str]:
     if loaded is None or not loaded[1]:
         return []
-    lines = ["## Index growth", ""]
+    lines = ["## The index as it fills", ""]
+    curves = {}
     for work in loaded[1]:
         for samples in work.samples.values():
             series = samples[-1].get("series")
-            if series and plots.available():
-                path = HERE / "plots" / "growth.png"
-                path.parent.mkdir(exist_ok=True)
-                plots.growth(series["records"], series["rates"], path)
-                lines += ["![Index growth](plots/growth.png)", ""]
-    return lines
+            if series and work.value == "records_per_second":
+                curves[work.title] = (series["records"], series["rates"])
+    if curves and plots.available():
+        path = HERE / "plots" / "growth.png"
+        path.parent.mkdir(exist_ok=True)
+        plots.growth(curves, path)
+        lines += ["![The index as it fills](plots/growth.png)", ""]
+    lines += [
+        "| run | images/s | last decile to first | lookup p50, p99 us | GB per million "
+        "| MB memory |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for work in loaded[1]:
+        if work.value != "records_per_second":
+            continue
+        for samples in work.samples.values():
+            last = samples[-1]
+            lookups = last["latency_us"]
+            lines.append(
+                f"| {work.title} | {last['records_per_second']:,.0f} | {last['last_to_first']:.2f} "
+                f"| {lookups['p50']:.1f}, {lookups['p99']:.1f} "
+                f"| {last['bytes_per_million'] / 1e9:.2f} | {last['anonymous_bytes'] / 1e6:.0f} |"
+            )
+    return [*lines, ""]
+
+
+def _clonedb(loaded: Loaded | None) -> list[str]:
+    if loaded is None or not loaded[1]:
+        return []
+    content, works = loaded
+    folder = HERE / "plots"
+    drawn = databases.draw(works, folder) if plots.available() else {}
+    pictures = [f"![{title}](plots/{name})\n" for name, title in drawn.items()]
+    return [*databases.table(works, content["command"]), *pictures]

@@ -24,6 +24,7 @@ __all__ = [
     "StoreError",
     "UidTable",
     "WorkQueue",
+    "clonedb",
     "echo",
     "find",
     "find_tag",
@@ -251,7 +252,11 @@ class Archive:
     def fsck(
         self, repair: bool = False, verify_hash: bool = False, progress: _Progress | None = None
     ) -> dict[str, Any]:
-        """Compare index and files both ways: clean, rows, files, fault_count, faults."""
+        """Compare index and files both ways.
+
+        Keys: clean, rows, files, elsewhere (rows whose files another server has), fault_count,
+        faults.
+        """
 
     def header(self, sop_instance_uid: str) -> bytes:
         """The elements before the pixel data, as kept in the index."""
@@ -296,6 +301,25 @@ class Server:
 
 def find_tag(name: str) -> str | None:
     """The element that a keyword or a written tag names, as `gggg,eeee`; None for none."""
+
+def clonedb(
+    archive: Archive,
+    peer: _Peer,
+    calling_ae: str,
+    virtual_server: int = 0,
+    associations: int = 3,
+    restart: bool = False,
+    progress: _Progress | None = None,
+    timeout_s: float = 300.0,
+) -> dict[str, Any]:
+    """Enter what a peer tells about all its images, without the objects.
+
+    The rows get the virtual device `MAG0.<virtual_server>`. An interrupted call goes on where it
+    stopped unless `restart`. Keys: patients, resumed, done, failed, images, added, updated,
+    unchanged, refused, seconds, refusals, failures.
+
+    Raises PeerUnavailable, PeerError, StoreError.
+    """
 
 def echo(peer: _Peer, calling_ae: str, timeout_s: float = 30.0) -> dict[str, Any]:
     """C-ECHO: status and round-trip time in `ms`."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from pyserver.config.settings import Settings
 from pyserver.config.sop_list import retrieval_classes
+from pyserver.config.virtual_servers import virtual_server
 
 Progress = Callable[[str, int, int], None]
 Keys = Mapping[str, str | list[str]]
@@ -58,6 +59,15 @@ class ArchiveAccess(Protocol):
     ) -> dict[str, Any]:
         """Fetch objects of a peer into this archive by C-GET."""
 
+    def clonedb(
+        self,
+        peer: Mapping[str, str | int],
+        associations: int,
+        restart: bool,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """Enter what a peer tells about all its images into the index."""
+
 
 def query_model(level: str) -> str:
     """The information model that a query of this level belongs to."""
@@ -102,12 +112,30 @@ class NativeGet(Protocol):
     ) -> dict[str, Any]: ...
 
 
+class NativeClone(Protocol):
+    """`pyserver._native.clonedb`, as far as it is used here."""
+
+    def __call__(
+        self,
+        archive: Any,
+        peer: Mapping[str, str | int],
+        calling_ae: str,
+        virtual_server: int,
+        associations: int,
+        restart: bool,
+        progress: Progress | None,
+    ) -> dict[str, Any]: ...
+
+
 class LocalArchive:
     """An archive that this process has open."""
 
-    def __init__(self, native: NativeArchive, settings: Settings, get: NativeGet) -> None:
+    def __init__(
+        self, native: NativeArchive, settings: Settings, get: NativeGet, clone: NativeClone
+    ) -> None:
         self._native = native
         self._get = get
+        self._clone = clone
         # A reload puts the new ones here.
         self.settings = settings
 
@@ -155,6 +183,18 @@ class LocalArchive:
             list(self.settings.sop_list.transfer_syntaxes),
             archive=self._native,
             progress=progress,
+        )
+
+    def clonedb(
+        self,
+        peer: Mapping[str, str | int],
+        associations: int,
+        restart: bool,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        server = virtual_server(self.settings.ini, str(peer["ae"]))
+        return self._clone(
+            self._native, peer, self.settings.ae_title, server, associations, restart, progress
         )
 
     def _add_one(self, path: str, calling_ae: str) -> dict[str, Any]:

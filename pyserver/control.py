@@ -211,6 +211,17 @@ class RemoteArchive:
     ) -> dict[str, Any]:
         return self._dict("get", progress, peer=dict(peer), level=level, keys=dict(keys))
 
+    def clonedb(
+        self,
+        peer: Mapping[str, str | int],
+        associations: int,
+        restart: bool,
+        progress: Progress,
+    ) -> dict[str, Any]:
+        return self._dict(
+            "clonedb", progress, peer=dict(peer), associations=associations, restart=restart
+        )
+
     def _list(self, command: str, **arguments: Any) -> list[dict[str, Any]]:
         result = self._client.call(command, **arguments)
         if not isinstance(result, list):

@@ -41,6 +41,8 @@ SWITCH_INTERVAL_S = 0.0005
 DRAIN_WAIT_S = 0.5
 DRAIN_PAUSE_S = 0.1
 DRAIN_LINES = 2000
+# Commands that tell how far they are.
+WITH_PROGRESS = {"regen", "fsck", "get", "clonedb"}
 
 RATED = ("stores", "bytes_stored", "finds", "objects_sent", "bytes_sent", "associations_accepted")
 
@@ -96,7 +98,7 @@ class Service:
         native = self.settings.to_native()
         self._archive = open_with_database(self.settings, progress)
         self._server = _native.Server(self._archive, native)
-        self.access = LocalArchive(self._archive, self.settings, _native.get)
+        self.access = LocalArchive(self._archive, self.settings, _native.get, _native.clonedb)
         self._uids = self._uid_table(self.settings)
         self._forwards = Forwards(self.settings, self.log)
         self._queue = _native.WorkQueue(self._archive)
@@ -114,7 +116,7 @@ class Service:
             sys.stdout if verbose else None,
         )
         self._log_thread = threading.Thread(target=self._drain_log, name="log", daemon=True)
-        self._control = ControlServer(home, self._handlers(), {"regen", "fsck", "get"})
+        self._control = ControlServer(home, self._handlers(), WITH_PROGRESS)
         self._incoming = self._make_incoming()
 
     @property
@@ -224,6 +226,7 @@ class Service:
             "dead_letters": self._exports.dead_letters,
             "queue_retry": self._exports.retry,
             "queue_drop": self._exports.drop,
+            "clonedb": access.clonedb,
         }
 
     def _uid_table(self, settings: Settings) -> _native.UidTable:

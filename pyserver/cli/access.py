@@ -31,7 +31,7 @@ def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAcces
     with out.progress("Opening") as progress:
         archive = open_with_database(settings, progress)
     try:
-        yield LocalArchive(archive, settings, _native.get)
+        yield LocalArchive(archive, settings, _native.get, _native.clonedb)
     finally:
         archive.close()
 

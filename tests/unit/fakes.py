@@ -90,7 +90,36 @@ def fake_get(
     return {"status": 0, "completed": 1, "failed": 0, "peer": dict(peer), "calling": calling}
 
 
+def fake_clone(
+    archive: Any,
+    peer: Any,
+    calling: str,
+    virtual_server: int,
+    associations: int,
+    restart: bool,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """A peer with two patients, one of whom makes trouble."""
+    if progress is not None:
+        progress("3 images, 30/s", 2, 2)
+    return {
+        "patients": 2,
+        "resumed": 0,
+        "done": 1,
+        "failed": 1,
+        "images": 3,
+        "added": 2,
+        "updated": 0,
+        "unchanged": 0,
+        "refused": 1,
+        "seconds": 0.1,
+        "refusals": ["1.2: study or series instance UID is absent or empty"],
+        "failures": [{"what": "PATIENT 2", "reason": "no answer"}],
+        "asked": [dict(peer), calling, virtual_server, associations, restart],
+    }
+
+
 def fake_access(folder: Path, native: FakeArchive | None = None) -> LocalArchive:
     """The archive as commands see it, with the default configuration in `folder`."""
     write_defaults(folder)
-    return LocalArchive(native or FakeArchive(), load_settings(folder), fake_get)
+    return LocalArchive(native or FakeArchive(), load_settings(folder), fake_get, fake_clone)

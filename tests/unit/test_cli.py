@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from pyserver import _native
-from pyserver.cli import access, admin
+from pyserver.cli import access, admin, dgate
 from pyserver.cli.command import own_name, parse_keys
 from pyserver.cli.main import main
 from pyserver.cli.output import clean, human_bytes, human_duration
 from pyserver.config.defaults import write_defaults
 from pyserver.errors import UsageError
-from tests.unit.fakes import FakeArchive, fake_get
+from tests.unit.fakes import FakeArchive, fake_clone, fake_get
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -30,6 +30,7 @@ class FakeNative:
         self.archive = FakeArchive()
         self.calls: list[tuple[Any, ...]] = []
         self.get = fake_get
+        self.clonedb = fake_clone
 
     def Archive(
         self, settings: dict[str, Any], progress: Any = None, driver: Any = None
@@ -77,7 +78,8 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> FakeNative:
     fake = FakeNative()
-    for name in ("NativeError", "Archive", "echo", "send", "find", "move", "get", "parse_columns"):
+    names = ("NativeError", "Archive", "echo", "send", "find", "move", "get", "clonedb")
+    for name in (*names, "parse_columns"):
         monkeypatch.setattr(_native, name, getattr(fake, name), raising=False)
     assert access._native is _native
     assert admin._native is _native
@@ -330,3 +332,54 @@ def test_own_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "bin/pyserver-here").write_text("")
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin/pyserver-here")])
     assert own_name() == "bin/pyserver-here"
+
+
+def test_clonedb_tells_what_is_missing(run: Run, home: Path) -> None:
+    code, out, err = run("clonedb", "PACS")
+    assert code == 1
+    assert "1 of 2 patients cloned" in out
+    assert "1 failed" in out
+    assert "3 images" in out
+    assert "not cloned: PATIENT 2: no answer" in err
+    assert "refused: 1.2:" in err
+    with (home / "dicom.ini").open("a") as ini:
+        ini.write("VirtualServerFor0 = OTHER,CACHESERIES\nVirtualServerFor3 = PACS\n")
+    _, out, err = run("clonedb", "PACS", "--associations", "5", "--restart", "--json")
+    asked = json.loads(out)["asked"]
+    assert asked == [{"ae": "PACS", "host": "10.0.0.5", "port": 104}, "ME", 3, 5, True]
+    _, out, _ = run("clonedb", "Vhost", "--json")
+    assert json.loads(out)["asked"][2] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--clonedb:PACS"], 1, "1 of 2 patients cloned"),
+        (["--echo:PACS"], 0, "PACS is UP"),
+        (["--echo:NOBODY"], 2, "acrnema.map"),
+        (["--deletestudy:P1:"], 2, "not an exact identifier"),
+        (["--deletestudy::1.2"], 0, ""),
+        (["--deletepatient:A*"], 2, "wildcards"),
+        (["--deletepatient:"], 2, "not an exact identifier"),
+        (["--deletepatient:A:B"], 0, ""),
+        (["--regen:"], 0, ""),
+        (["--regendevice:"], 2, "behind the colon"),
+        (["--addimagefile:/nowhere"], 2, "is not a file"),
+        (["--clonedb"], 2, "no command"),
+        (["clonedb:PACS"], 2, "no command"),
+        (["--format:disk"], 2, "no command"),
+        ([], 0, "--deletepatient:ID"),
+    ],
+)
+def test_dgate(
+    home: Path,
+    native: FakeNative,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    said: str,
+) -> None:
+    given = [f"-w{home}", *words] if words else []
+    assert dgate.main(given) == code
+    captured = capsys.readouterr()
+    assert said in captured.out + captured.err

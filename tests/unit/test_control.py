@@ -19,12 +19,13 @@ from tests.unit.fakes import fake_access
 def handlers(folder: Path) -> dict[str, Any]:
     access = fake_access(folder / "config")
     names = ("find", "explain", "counts", "dump", "delete", "add", "regen", "fsck", "locate", "get")
+    names += ("clonedb",)
     return {name: getattr(access, name) for name in names}
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
-    server = ControlServer(tmp_path, handlers(tmp_path), {"regen", "fsck", "get"})
+    server = ControlServer(tmp_path, handlers(tmp_path), {"regen", "fsck", "get", "clonedb"})
     server.start()
     yield tmp_path
     server.stop()
@@ -58,7 +59,10 @@ def test_every_operation_answers_as_if_local(home: Path, tmp_path: Path) -> None
             access.get({"ae": "P", "host": "h", "port": 1}, "study", {}, progress)["calling"]
             == "CONQUESTSRV1"
         )
-    assert seen == [("reading", 1, 2), ("reading", 2, 2)] * 2
+        peer = {"ae": "P", "host": "h", "port": 1}
+        assert access.clonedb(peer, 3, False, progress)["asked"][2:] == [0, 3, False]
+    step = [("reading", 1, 2), ("reading", 2, 2), ("3 images, 30/s", 2, 2)]
+    assert seen == step * 2
     # Bytes travel as hexadecimal text.
     assert remote.locate("image", "1.2") == [{"file": "a.dcm", "hash": "0102"}]
 

@@ -120,32 +120,40 @@ fn ask(target: &Target, model: &str, identifier: &[u8], repeat: u64) -> Result<S
     };
     for _ in 0..repeat {
         let asked = Instant::now();
-        client.wire.write(&message)?;
-        loop {
-            let (_, response, bytes) = client.response()?;
-            if response.field != wire::command::FIND_RSP {
-                return Err(Error::new(format!(
-                    "C-FIND answered by {:04x}",
-                    response.field
-                )));
-            }
-            share.bytes += bytes;
-            if response.is_pending() {
-                share.records += 1;
-            } else if response.status == 0 {
-                break;
-            } else {
-                return Err(Error::new(format!(
-                    "C-FIND ended with {:04X}",
-                    response.status
-                )));
-            }
-        }
+        let (records, bytes) = one(&mut client, &message)?;
+        share.records += records;
+        share.bytes += bytes;
         share.end = Instant::now();
         share.histogram.record(share.end - asked);
     }
     client.release()?;
     Ok(share)
+}
+
+/// One query: records and bytes that came.
+pub fn one(client: &mut Client, message: &[u8]) -> Result<(u64, u64)> {
+    let (mut records, mut received) = (0, 0);
+    client.wire.write(message)?;
+    loop {
+        let (_, response, bytes) = client.response()?;
+        if response.field != wire::command::FIND_RSP {
+            return Err(Error::new(format!(
+                "C-FIND answered by {:04x}",
+                response.field
+            )));
+        }
+        received += bytes;
+        if response.is_pending() {
+            records += 1;
+        } else if response.status == 0 {
+            return Ok((records, received));
+        } else {
+            return Err(Error::new(format!(
+                "C-FIND ended with {:04X}",
+                response.status
+            )));
+        }
+    }
 }
 
 /// A query or retrieve request with its identifier, as wire bytes for context 0.

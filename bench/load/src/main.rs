@@ -13,6 +13,7 @@ mod error;
 mod find;
 mod histogram;
 mod json;
+mod lists;
 mod object;
 mod probe;
 mod retrieve;
@@ -32,6 +33,7 @@ usage: pyserver-load COMMAND [--option value]...
          [--syntax implicit|explicit|UID] [--sop-class UID] [--series-length N] [--study-length N]
          [--patient ID] [--pdu BYTES] [--seed N] [--seconds S] [--tolerant 1]
   find   --port N --level IMAGE --keys 'gggg,eeee=value;...' [--repeat N] [--associations N] [--model study|patient]
+  lists  --port N --patients FILE --keys 'gggg,eeee=;...'   one IMAGE query for each line of FILE
   get    --port N --level PATIENT --keys ... [--repeat N] [--sop-class UID[,UID]] [--syntax ...]
   move   --port N --level PATIENT --keys ... --sink-port N --destination AE [--repeat N]
   sink   --port N [--pdu BYTES] [--syntax ...] [--seconds S]   stops when standard input closes
@@ -61,6 +63,7 @@ fn run(command: &str, words: impl Iterator<Item = String>) -> Result<Json> {
     let report = match command {
         "store" => store::run(&args),
         "find" => find::run(&args),
+        "lists" => lists::run(&args),
         "get" => retrieve::get(&args),
         "move" => retrieve::move_to_sink(&args),
         "sink" => sink::run(&args),

@@ -24,6 +24,7 @@ use pyserver_store::recover::RecoveryReport;
 use pyserver_store::regen::RegenScope;
 use pyserver_store::respond::ResponseEncoder;
 use pyserver_store::schema::Level;
+use pyserver_store::virtual_device::device_name;
 
 use crate::convert::{self, Progress};
 use crate::driver::PyDriver;
@@ -197,11 +198,8 @@ impl PyArchive {
             return driver.call_method1(py, "dump", (name,))?.extract(py);
         }
         let rows = py
-            .detach(|| {
-                archive.flush()?;
-                Ok(archive.index().dump_table(name)?)
-            })
-            .map_err(|e: StoreError| errors::store(&e))?
+            .detach(|| archive.dump_table(name))
+            .map_err(|e| errors::store(&e))?
             .ok_or_else(|| config(format!("there is no table {name}")))?;
         let row_of = |row: pyserver_store::dump::TableRow| {
             let dict = PyDict::new(py);
@@ -345,6 +343,7 @@ impl PyArchive {
         dict.set_item("clean", report.fault_count == 0)?;
         dict.set_item("rows", report.rows)?;
         dict.set_item("files", report.files)?;
+        dict.set_item("elsewhere", report.elsewhere)?;
         dict.set_item("fault_count", report.fault_count)?;
         let faults = report.faults.iter().map(|fault| {
             let row = PyDict::new(py);
@@ -356,7 +355,7 @@ impl PyArchive {
                 FaultKind::Stranger => "stranger",
             };
             row.set_item("kind", kind)?;
-            row.set_item("device", format!("MAG{}", fault.device))?;
+            row.set_item("device", device_name(fault.device))?;
             row.set_item("file", &fault.file)?;
             row.set_item("about", &fault.about)?;
             row.set_item("repaired", fault.repaired)?;
@@ -514,7 +513,7 @@ fn located_dict<'py>(
     let dict = PyDict::new(py);
     dict.set_item("sop_class_uid", &object.sop_class)?;
     dict.set_item("sop_instance_uid", &object.sop_instance)?;
-    dict.set_item("device", format!("MAG{}", object.device))?;
+    dict.set_item("device", device_name(object.device))?;
     dict.set_item("file", &object.file)?;
     dict.set_item("path", archive.path(object.device, &object.file))?;
     dict.set_item("transfer_syntax", &object.transfer_syntax)?;

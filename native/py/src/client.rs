@@ -35,7 +35,7 @@ pub fn destination(peer: &Bound<'_, PyMapping>) -> PyResult<Destination> {
     })
 }
 
-fn caller(calling_ae: &str, timeout_s: f64) -> PyResult<Caller> {
+pub(crate) fn caller(calling_ae: &str, timeout_s: f64) -> PyResult<Caller> {
     let dimse_timeout = Duration::try_from_secs_f64(timeout_s)
         .map_err(|error| config(format!("timeout_s: {error}")))?;
     Ok(Caller {

@@ -9,6 +9,7 @@
 
 mod archive;
 mod client;
+mod clone;
 mod convert;
 mod driver;
 mod errors;
@@ -28,6 +29,8 @@ mod _native {
     use crate::archive::{PyArchive, parse_columns};
     #[pymodule_export]
     use crate::client::{echo, find, get, move_, send};
+    #[pymodule_export]
+    use crate::clone::clonedb;
     #[pymodule_export]
     use crate::errors::{
         ArchiveBusy, ConfigError, NativeError, PeerError, PeerUnavailable, StoreError,

@@ -9,6 +9,7 @@ use pyserver_proto::query::{InformationModel, QueryService};
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::{self, Uid};
 
+pub use crate::client_clone::{CloneError, CloneOptions, CloneProgress, Cloned, clone_index};
 pub use crate::client_get::{GetTarget, get};
 pub use crate::client_send::{Progress, SendReport, send};
 use crate::error::LinkError;

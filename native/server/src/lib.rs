@@ -5,8 +5,10 @@
 
 mod acceptance;
 pub mod client;
+mod client_clone;
 mod client_get;
 mod client_send;
+mod clone_fetch;
 pub mod error;
 pub mod forward;
 pub mod identifier;

@@ -153,6 +153,7 @@ impl WriteTxn<'_> {
         let place = self.place(change.rows)?;
         if let Some(image) = place.image
             && change.blob.ignore_rewrite
+            && !self.is_elsewhere(image)?
         {
             return Ok(self.ignored(image)?);
         }
@@ -164,6 +165,15 @@ impl WriteTxn<'_> {
     /// Finds the rows the object belongs to and refuses links that disagree. Writes nothing.
     fn place(&mut self, rows: &RowValues) -> Result<Place, StoreRefusal> {
         let image = self.live_image(&rows.sop_instance)?;
+        self.place_beside(rows, image)
+    }
+
+    /// The same for an image that has been looked up.
+    pub(crate) fn place_beside(
+        &mut self,
+        rows: &RowValues,
+        image: Option<ImageKey>,
+    ) -> Result<Place, StoreRefusal> {
         if let Some(path) = self.state.parents.paths.get(&rows.series_uid) {
             let same_image = image.is_none_or(|image| image.series == path.series);
             if same_image && path.study_uid == rows.study_uid && path.patient_id == rows.patient_id
@@ -239,7 +249,7 @@ impl WriteTxn<'_> {
     /// Writes everything. Any error leaves the transaction broken.
     fn apply(&mut self, change: &StoreChange<'_>, place: Place) -> Result<Stored, IndexError> {
         let mut warnings = Vec::new();
-        let path = self.enter_parents(change, place, &mut warnings)?;
+        let path = self.enter_parents(change.rows, change.now, place, &mut warnings)?;
         let image = place.image.unwrap_or_else(|| {
             self.counters.image += 1;
             ImageKey {
@@ -275,7 +285,7 @@ impl WriteTxn<'_> {
             name.replaced.as_ref(),
         )?;
         let added = self.put_image_row(image, change, pending, &facts, old_row.as_deref())?;
-        self.count(&path, place.image.is_none(), added);
+        self.count(&path, u32::from(place.image.is_none()), added);
         let kind = if old_row.is_some() {
             ChangeKind::Rewritten
         } else {
@@ -341,7 +351,7 @@ impl WriteTxn<'_> {
     }
 
     /// Adjusts counts and bytes of the three parents and the totals.
-    fn count(&mut self, path: &SeriesPath, new: bool, added: i64) {
+    pub(crate) fn count(&mut self, path: &SeriesPath, new: u32, added: i64) {
         let rows = [
             (Level::Series, path.series),
             (Level::Study, path.study),
@@ -349,7 +359,7 @@ impl WriteTxn<'_> {
         ];
         for (level, number) in rows {
             if let Some(row) = self.state.parents.change(level, number) {
-                row.head.instances += u32::from(new);
+                row.head.instances += new;
                 row.head.bytes = row.head.bytes.saturating_add_signed(added);
             }
         }

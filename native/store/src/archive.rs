@@ -34,6 +34,7 @@ use crate::recover::{RecoveryReport, recover};
 use crate::schema::Level;
 use crate::settle::Settler;
 use crate::unindexed::Unindexed;
+use crate::virtual_device::is_virtual;
 use crate::writers::Writers;
 
 /// Locked while the archive is open.
@@ -419,6 +420,12 @@ impl Shared {
             .read()?
             .find_image(sop_instance.as_bytes())?
             .is_some())
+    }
+
+    /// Whether an object of this identity is stored here, and not only known from another server.
+    pub(crate) fn has_file_of(&self, sop_instance: &str) -> Result<bool, StoreError> {
+        let located = self.index.read()?.locate_sop(sop_instance.as_bytes())?;
+        Ok(located.is_some_and(|located| !is_virtual(located.device)))
     }
 
     /// Removes a file that no row names any more, with the folders it leaves empty.

@@ -80,6 +80,9 @@ impl BoundQuery {
             dumped.push(binder.source(level, *source));
         }
         binder.bound.dumped = dumped;
+        if level == Level::Image {
+            binder.all_columns();
+        }
         binder.finish(level)
     }
 
@@ -149,6 +152,22 @@ impl<'a> Binder<'a> {
     }
 
     /// Makes sure that the value of a column is read.
+    /// Every column of every level, from the image up: what file names are made of.
+    fn all_columns(&mut self) {
+        for level in Level::ALL.into_iter().rev() {
+            let columns = self.index.columns().level(level);
+            let sources = self.index.layout().sources(level);
+            for (column, source) in columns.iter().zip(sources) {
+                let value = self.source(level, *source);
+                self.bound.returned.push(Returned {
+                    tag: column.tag,
+                    vr: pyserver_proto::dict::vr(column.tag),
+                    value,
+                });
+            }
+        }
+    }
+
     fn source(&mut self, level: Level, source: ColumnSource) -> Value {
         match source {
             ColumnSource::Stored(position) => self.read(level, position),

@@ -22,6 +22,9 @@ pub enum ChangeKind {
     Deleted = 3,
     /// A store was taken back.
     Revoked = 4,
+    /// Images were entered from another server's answers: `images` numbers of one series from `image` on. The
+    /// record's level is the series, and its key the series' UID.
+    Cloned = 5,
 }
 
 /// One record of the change log.
@@ -37,6 +40,8 @@ pub struct Change {
     pub time: u32,
     /// The image, for changes of images.
     pub image: ImageKey,
+    /// How many images, one after the other, for `Cloned`; else 0.
+    pub images: u32,
     /// Identifier of the row: SOP instance, series or study UID or patient ID.
     pub key: Vec<u8>,
     /// AE title of the sender.
@@ -54,20 +59,25 @@ impl Change {
         put_var_bytes(&mut out, &self.key);
         put_var_bytes(&mut out, self.calling_ae.as_bytes());
         put_var_bytes(&mut out, self.called_ae.as_bytes());
+        if self.kind == ChangeKind::Cloned {
+            out.extend_from_slice(&self.images.to_be_bytes());
+        }
         out
     }
 
     fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
         let mut r = Reader::new(value);
+        let kind = match r.u8()? {
+            1 => ChangeKind::New,
+            2 => ChangeKind::Rewritten,
+            3 => ChangeKind::Deleted,
+            4 => ChangeKind::Revoked,
+            5 => ChangeKind::Cloned,
+            _ => return None,
+        };
         Some(Self {
             number: Reader::new(key).u64()?,
-            kind: match r.u8()? {
-                1 => ChangeKind::New,
-                2 => ChangeKind::Rewritten,
-                3 => ChangeKind::Deleted,
-                4 => ChangeKind::Revoked,
-                _ => return None,
-            },
+            kind,
             level: Level::from_index(usize::from(r.u8()?))?,
             time: r.u32()?,
             image: ImageKey {
@@ -77,6 +87,10 @@ impl Change {
             key: r.var_bytes()?.to_vec(),
             calling_ae: r.var_str()?.to_owned(),
             called_ae: r.var_str()?.to_owned(),
+            images: match kind {
+                ChangeKind::Cloned => r.u32()?,
+                _ => 0,
+            },
         })
     }
 }
@@ -126,6 +140,7 @@ impl WriteTxn<'_> {
             level: Level::Image,
             time: change.now,
             image,
+            images: 0,
             key: change.rows.sop_instance.clone(),
             calling_ae: change.calling_ae.to_owned(),
             called_ae: change.called_ae.to_owned(),

@@ -73,6 +73,7 @@ impl WriteTxn<'_> {
             level: target.level,
             time: now,
             image,
+            images: 0,
             key: target.id.to_vec(),
             calling_ae: String::new(),
             called_ae: String::new(),

@@ -3,7 +3,10 @@
 
 use std::ops::ControlFlow;
 
+use crate::calendar::local_date;
 use crate::columns::Column;
+use crate::config::ArchiveConfig;
+use crate::filename::{ElementPath, ElementText, NameInputs};
 use crate::find::{FindCursor, FindProgress};
 use crate::heads::ParentHead;
 use crate::index::ReadTxn;
@@ -11,6 +14,7 @@ use crate::index_error::IndexError;
 use crate::plan::BoundQuery;
 use crate::row::ColumnIter;
 use crate::schema::Level;
+use crate::virtual_device::{device_name, is_virtual};
 use crate::walk::RowView;
 
 /// A row: column names and values, NULL as `None`. Bytes become the Latin-1 characters of the same number.
@@ -25,6 +29,15 @@ impl crate::index::Index {
     /// All rows of a table: `DICOMPatients`, `DICOMStudies`, `DICOMSeries`, `DICOMImages`, `DICOMWorkList`
     /// or `UIDMODS`. `None` when there is no such table.
     pub fn dump_table(&self, name: &str) -> Result<Option<Vec<TableRow>>, IndexError> {
+        self.dump_table_with(name, None)
+    }
+
+    /// The same; images whose file another server has show the name that it would get here.
+    pub(crate) fn dump_table_with(
+        &self,
+        name: &str,
+        names: Option<&ArchiveConfig>,
+    ) -> Result<Option<Vec<TableRow>>, IndexError> {
         let level = match name {
             "DICOMPatients" => Level::Patient,
             "DICOMStudies" => Level::Study,
@@ -46,7 +59,7 @@ impl crate::index::Index {
                 } else {
                     u64::from(view.number(level))
                 };
-                rows.push((number, table_row(&query, columns, level, view)));
+                rows.push((number, table_row(&query, columns, names, view)));
                 ControlFlow::Continue(())
             })?;
             if progress == FindProgress::Done {
@@ -61,9 +74,10 @@ impl crate::index::Index {
 fn table_row(
     query: &BoundQuery,
     columns: &[Column],
-    level: Level,
+    names: Option<&ArchiveConfig>,
     view: &RowView<'_, '_>,
 ) -> TableRow {
+    let level = query.level;
     let mut row = TableRow::with_capacity(columns.len() + 6);
     for (column, value) in columns.iter().zip(query.dumped()) {
         let value = view.value(*value);
@@ -82,13 +96,48 @@ fn table_row(
     if level == Level::Image
         && let Ok(facts) = view.facts()
     {
-        row.push(("ObjectFile".to_owned(), Some(facts.file.to_owned())));
-        row.push((
-            "DeviceName".to_owned(),
-            Some(format!("MAG{}", facts.device)),
-        ));
+        let file = match names {
+            Some(config) if is_virtual(facts.device) => future_name(config, query, view),
+            _ => facts.file.to_owned(),
+        };
+        row.push(("ObjectFile".to_owned(), Some(file)));
+        row.push(("DeviceName".to_owned(), Some(device_name(facts.device))));
     }
     row
+}
+
+/// The name that the file of an image would get, had it come when its row did.
+fn future_name(config: &ArchiveConfig, query: &BoundQuery, view: &RowView<'_, '_>) -> String {
+    let time = u64::from(view.image_head().accessed);
+    let inputs = NameInputs {
+        called_ae: "",
+        calling_ae: "",
+        time_s: time,
+        date: &local_date(time),
+        counter: view.image().image as u16,
+        length_max: config.file_name_length_max,
+        force_dcm: false,
+    };
+    config
+        .file_name_syntax
+        .name(&Columns { query, view }, &inputs)
+}
+
+/// The columns of an image and of the rows above it, as a name's elements.
+struct Columns<'a, 'w, 't> {
+    query: &'a BoundQuery,
+    view: &'a RowView<'w, 't>,
+}
+
+impl ElementText for Columns<'_, '_, '_> {
+    fn text(&self, path: &ElementPath) -> Option<Vec<u8>> {
+        if !path.steps.is_empty() {
+            return None;
+        }
+        let mut returned = self.query.returned.iter();
+        let column = returned.find(|column| column.tag == path.tag)?;
+        self.view.value(column.value).map(<[u8]>::to_vec)
+    }
 }
 
 /// Bytes as the Latin-1 characters of the same number.

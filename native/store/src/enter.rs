@@ -1,9 +1,9 @@
 //! Entering an object's patient, study and series: new rows where there are none, merged values where there
 //! are.
 
-use crate::apply::{Place, StoreChange};
+use crate::apply::Place;
 use crate::changes::{Change, ChangeKind};
-use crate::extract::Warning;
+use crate::extract::{RowValues, Warning};
 use crate::heads::ParentHead;
 use crate::index::WriteTxn;
 use crate::index_error::IndexError;
@@ -13,15 +13,23 @@ use crate::row::merge;
 use crate::schema::{ImageKey, Level, kid_key, text_key, uid_key};
 use crate::update::{UpdateRule, inconsistencies};
 
+/// What is entered, and when.
+#[derive(Clone, Copy)]
+struct Entering<'a> {
+    rows: &'a RowValues,
+    now: u32,
+}
+
 impl WriteTxn<'_> {
     /// Makes sure that patient, study and series rows exist and hold what the object says.
     pub(crate) fn enter_parents(
         &mut self,
-        change: &StoreChange<'_>,
+        rows: &RowValues,
+        now: u32,
         place: Place,
         warnings: &mut Vec<Warning>,
     ) -> Result<SeriesPath, IndexError> {
-        let rows = change.rows;
+        let change = Entering { rows, now };
         let patient = self.enter_patient(change, place, warnings)?;
         let study = match place.study {
             Some(study) => {
@@ -57,7 +65,7 @@ impl WriteTxn<'_> {
     /// The patient's number, 0 when there is none.
     fn enter_patient(
         &mut self,
-        change: &StoreChange<'_>,
+        change: Entering<'_>,
         place: Place,
         warnings: &mut Vec<Warning>,
     ) -> Result<u32, IndexError> {
@@ -82,7 +90,7 @@ impl WriteTxn<'_> {
         Ok(number)
     }
 
-    fn new_study(&mut self, change: &StoreChange<'_>, patient: u32) -> Result<u32, IndexError> {
+    fn new_study(&mut self, change: Entering<'_>, patient: u32) -> Result<u32, IndexError> {
         self.counters.study += 1;
         let number = self.counters.study;
         let key = uid_key(&change.rows.study_uid);
@@ -103,7 +111,7 @@ impl WriteTxn<'_> {
 
     fn new_series(
         &mut self,
-        change: &StoreChange<'_>,
+        change: Entering<'_>,
         patient: u32,
         study: u32,
     ) -> Result<u32, IndexError> {
@@ -131,7 +139,7 @@ impl WriteTxn<'_> {
         level: Level,
         number: u32,
         parent: u32,
-        change: &StoreChange<'_>,
+        change: Entering<'_>,
     ) -> Result<(), IndexError> {
         let values = change.rows.level(level);
         let head = ParentHead {
@@ -154,7 +162,7 @@ impl WriteTxn<'_> {
         &mut self,
         level: Level,
         number: u32,
-        change: &StoreChange<'_>,
+        change: Entering<'_>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(), IndexError> {
         let values = change.rows.level(level);

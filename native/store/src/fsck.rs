@@ -17,6 +17,7 @@ use crate::index::Progress;
 use crate::locate::Located;
 use crate::plan::BoundQuery;
 use crate::schema::Level;
+use crate::virtual_device::is_virtual;
 use crate::walk_files::DeviceFiles;
 
 /// Findings listed by name; further ones are counted.
@@ -68,6 +69,8 @@ pub struct Fault {
 pub struct FsckReport {
     /// Rows looked at.
     pub rows: u64,
+    /// Rows whose files another server has, and which are no faults.
+    pub elsewhere: u64,
     /// Files looked at.
     pub files: u64,
     /// Findings in all.
@@ -132,6 +135,10 @@ impl Check<'_> {
 
     fn row(&mut self, located: &Located) -> Result<(), StoreError> {
         self.report.rows += 1;
+        if is_virtual(located.device) {
+            self.report.elsewhere += 1;
+            return Ok(());
+        }
         if self.fault_of(located).is_none() {
             return Ok(());
         }
@@ -231,7 +238,7 @@ impl Check<'_> {
             Ok(job) => {
                 let about = job.uid.clone();
                 // A second copy of a stored object must not take its row over.
-                let known = shared.knows(&about)?;
+                let known = shared.has_file_of(&about)?;
                 let repaired = self.options.repair && !known && self.archive.enter(job)?;
                 (FaultKind::NoRow, about, repaired)
             }

@@ -2,6 +2,7 @@
 
 use crate::bytes::{Reader, put_var_bytes};
 use crate::index_error::IndexError;
+use crate::virtual_device::is_virtual;
 
 /// Head of a patient, study or series row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,7 +126,7 @@ pub fn put_image(out: &mut Vec<u8>, head: ImageHead, columns: &[u8], facts: &Fil
     }
 }
 
-/// What the index knows about an image's file.
+/// What the index knows about an image's file. Of a virtual device only the number is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFacts<'a> {
     /// Number of the MAG device.
@@ -145,8 +146,24 @@ pub struct FileFacts<'a> {
 }
 
 impl<'a> FileFacts<'a> {
+    /// Of an image whose file another server has.
+    pub const fn elsewhere(device: u16) -> Self {
+        Self {
+            device,
+            dataset_offset: 0,
+            file_bytes: 0,
+            hash: [0; 32],
+            transfer_syntax: "",
+            file: "",
+            pixel: &[],
+        }
+    }
+
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.device.to_be_bytes());
+        if is_virtual(self.device) {
+            return;
+        }
         out.extend_from_slice(&self.dataset_offset.to_be_bytes());
         out.extend_from_slice(&self.file_bytes.to_be_bytes());
         out.extend_from_slice(&self.hash);
@@ -157,8 +174,12 @@ impl<'a> FileFacts<'a> {
 
     fn decode(bytes: &'a [u8]) -> Option<Self> {
         let mut r = Reader::new(bytes);
+        let device = r.u16()?;
+        if is_virtual(device) {
+            return Some(Self::elsewhere(device));
+        }
         Some(Self {
-            device: r.u16()?,
+            device,
             dataset_offset: r.u32()?,
             file_bytes: r.u64()?,
             hash: r.take(32)?.try_into().ok()?,

@@ -20,6 +20,7 @@ use rustix::fs::Advice;
 use crate::archive::{Archive, Shared};
 use crate::error::StoreError;
 use crate::locate::Located;
+use crate::virtual_device::device_name;
 
 /// Objects up to this size are read, larger ones are left to the sender.
 const SMALL_BYTES: u64 = 128 * 1024;
@@ -257,8 +258,11 @@ fn open(shared: &Shared, located: &mut Located) -> Result<File, StoreError> {
             .devices
             .get(usize::from(located.device))
             .ok_or_else(|| {
-                let number = located.device;
-                StoreError::Config(format!("MAGDevice{number} is not configured"))
+                let device = device_name(located.device);
+                StoreError::Config(format!(
+                    "{} is on {device}, which is not a device of this server",
+                    located.sop_instance
+                ))
             })?;
         let path = device.path(&located.file);
         match File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file))) {

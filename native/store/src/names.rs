@@ -10,6 +10,7 @@ use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
 use crate::pending::PendingId;
 use crate::schema::{FILE_BEING_REMOVED, ImageKey, Level, file_key, orphan_key, tomb_key};
+use crate::virtual_device::is_virtual;
 
 /// The chosen name.
 pub(crate) struct ChosenName {
@@ -45,6 +46,9 @@ impl WriteTxn<'_> {
         };
         let row = ImageRow::split(old_row)?;
         let old = row.facts()?;
+        if is_virtual(old.device) {
+            return self.free_name(image, blob, None);
+        }
         let candidate = blob.file_candidate;
         let same_kind = extension(old.file) == extension(candidate) && !blob.rename_on_rewrite;
         if old.device == blob.device && (same_kind || old.file == candidate) {

@@ -14,6 +14,7 @@ use crate::index_error::IndexError;
 use crate::lmdb::{append, from_key};
 use crate::lookup::key_of;
 use crate::schema::{ImageKey, Level, file_key};
+use crate::virtual_device::is_virtual;
 
 /// Number of an unsettled store. Later stores have larger numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +155,12 @@ impl<'a> Record<'a> {
         put_var_bytes(&mut out, self.old_header);
         out.push(u8::from(self.abandoned));
         out
+    }
+
+    /// Whether the row before this store had a file.
+    fn had_file(&self) -> bool {
+        let old = ImageRow::split(self.old_row).and_then(|row| Ok(row.facts()?.device));
+        old.is_ok_and(|device| !is_virtual(device))
     }
 
     fn own_file(&self) -> ReplacedFile {
@@ -330,6 +337,7 @@ impl WriteTxn<'_> {
             level: Level::Image,
             time: 0,
             image: record.image,
+            images: 0,
             key: sop_instance,
             calling_ae: String::new(),
             called_ae: String::new(),
@@ -347,17 +355,21 @@ impl WriteTxn<'_> {
     fn restore_old(&mut self, record: &Record<'_>) -> Result<Revoked, IndexError> {
         let tables = self.index.tables;
         let image = record.image;
-        let old = ImageRow::split(record.old_row)?.facts()?.file_bytes as i64;
+        let old = ImageRow::split(record.old_row)?.facts()?;
+        let (old, had_file) = (old.file_bytes as i64, !is_virtual(old.device));
         let new = record.facts.2 as i64;
         tables
             .images
             .put(&mut self.txn, &image.encode(), record.old_row)?;
         let number = image.image.to_be_bytes();
-        tables
-            .headers
-            .put(&mut self.txn, &number, record.old_header)?;
+        if record.old_header.is_empty() {
+            tables.headers.delete(&mut self.txn, &number)?;
+        } else {
+            let header = record.old_header;
+            tables.headers.put(&mut self.txn, &number, header)?;
+        }
         self.adjust_bytes(image, old - new)?;
-        if record.replaced.is_none() {
+        if record.replaced.is_none() && had_file {
             return Ok(Revoked::default());
         }
         self.release_name(image, record.own_file())
@@ -482,7 +494,7 @@ fn inherited<'a>(
         // The heir kept the name.
         (None, replaced) => (replaced, false),
         (Some(_), Some(replaced)) => (Some(replaced), true),
-        (Some(_), None) if gone.old_row.is_empty() => (None, true),
+        (Some(_), None) if !gone.had_file() => (None, true),
         (Some(file), None) => (Some(file), false),
     }
 }

@@ -22,6 +22,7 @@ use crate::in_place::job_in_place;
 use crate::index::Progress;
 use crate::job::StoreJob;
 use crate::schema::Level;
+use crate::virtual_device::is_virtual;
 use crate::walk_files::{DeviceFiles, order, relative_to};
 
 /// Files between two notes of what is done.
@@ -232,7 +233,7 @@ impl Regen<'_> {
         let Some(known) = known else {
             return Ok(Some(job));
         };
-        if (known.device, known.file.as_str()) == (number, name) {
+        if is_virtual(known.device) || (known.device, known.file.as_str()) == (number, name) {
             return Ok(Some(job));
         }
         let other = self.shared.devices.get(usize::from(known.device));

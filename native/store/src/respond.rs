@@ -13,6 +13,7 @@ use pyserver_proto::vr::Vr;
 use crate::fold::is_plain;
 use crate::plan::{BoundQuery, Returned, Value};
 use crate::schema::Level;
+use crate::virtual_device::device_name;
 use crate::walk::RowView;
 
 /// What bytes beyond ASCII are taken for when their object names no character set.
@@ -233,8 +234,7 @@ fn value_of<'b>(
         }
         Value::Device => {
             if let Ok(facts) = row.facts() {
-                scratch.extend_from_slice(b"MAG");
-                scratch.extend_from_slice(facts.device.to_string().as_bytes());
+                scratch.extend_from_slice(device_name(facts.device).as_bytes());
             }
         }
     }

@@ -41,6 +41,8 @@
 //! image                    layout u16, accessed u32, pending u64 (the store that wrote it),
 //!                          length of facts u32
 //! ```
+//! Facts of an image on a virtual device (`virtual_device`) are its number alone; such an image has no entry in
+//! `files`, `headers` and `pending`, and its head names no store.
 //! `layout` numbers the set of columns the row was written with (`meta_key::LAYOUTS`); `accessed` is the
 //! Unix time of the last store below. Columns follow as `row` writes them.
 

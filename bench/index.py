@@ -1,0 +1,113 @@
+"""`bench index`: the generated archive into the index, without sockets and files.
+
+An example program of the store crate (`native/store/examples/index_load.rs`) makes the archive of
+the manual's appendix 1, or `--images N` of it, and enters it twice: as `clonedb` does, and as the
+committer stores received objects. Rates over each part of the way tell whether the index stays as
+fast as it fills; making the records is not timed. Also here: how other benches fill an index.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from bench.ingest import Setting
+from bench.load import ROOT, LoadError, Sample
+from bench.rounds import Target, Work
+
+# The manual's archive.
+IMAGES = 4_375_000
+RUN_SECONDS = 7200.0
+CLONE, STORE = "index-clone", "index-store"
+TITLES = {CLONE: "rows of clonedb", STORE: "received objects"}
+
+
+@cache
+def program(smoke: bool) -> Path:
+    """The example program, built when it is missing or older than its sources."""
+    # A smoke run takes what the tests have built already.
+    command = ["cargo", "build", "--locked", "--quiet", "--message-format", "json"]
+    command += [] if smoke else ["--release"]
+    command += ["--package", "pyserver-store", "--example", "index_load"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LoadError(f"index_load does not build:\n{done.stderr[-2000:]}")
+    made = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    paths = [line["executable"] for line in made if line.get("executable")]
+    return Path(paths[-1])
+
+
+def fill(folder: Path, images: int, mode: str, *, smoke: bool) -> Sample:
+    """Fills an index in `folder` and returns what the program measured."""
+    command = [str(program(smoke)), str(folder), str(images), mode]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+    if done.returncode:
+        raise LoadError(done.stderr[-2000:])
+    sample: Sample = json.loads(done.stdout)
+    return {**sample, **deciles(sample["series"]["rates"])}
+
+
+def run(setting: Setting) -> list[Work]:
+    """Rate, flatness, size and lookups of both ways into the index."""
+    images = setting.images or max(2_000, int(IMAGES * setting.scale))
+    works = []
+    for key, mode in ((CLONE, "clone"), (STORE, "store")):
+        if setting.only in key:
+            works += _run_mode(setting, key, mode, images)
+    return works
+
+
+def _run_mode(setting: Setting, key: str, mode: str, images: int) -> list[Work]:
+    what = f"{TITLES[key]}, {images / 1e6:g} M images"
+    clone = mode == "clone"
+    rate = Work(
+        key,
+        f"Index alone, {what}",
+        "records_per_second",
+        "images/s",
+        targets=(Target("index", "", 100_000, 300_000),) if clone else (),
+    )
+    flat = Work(
+        f"{key}-flat",
+        f"the same, last decile to first, {what}",
+        "last_to_first",
+        "x",
+        targets=(Target("index", "", 0.85, 0.95),),
+    )
+    size = Work(
+        f"{key}-size",
+        f"the same, bytes for each million, {what}",
+        "bytes_per_million",
+        "bytes",
+        targets=(Target("index", "", 0.7e9, 0.5e9, at_most=True),) if clone else (),
+    )
+    setting.say(rate.title)
+    folder = setting.fresh(key)
+    try:
+        sample = fill(folder, images, mode, smoke=setting.smoke)
+    except LoadError as error:
+        rate.errors["index"] = str(error)
+        setting.say(f"  {error}")
+    else:
+        for work in (rate, flat, size):
+            work.samples["index"] = [sample]
+            setting.say(f"  {work.value}: {float(sample[work.value]):,.2f} {work.unit}")
+        setting.say(f"  lookups: {sample['latency_us']} us")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return [rate, flat, size]
+
+
+def deciles(rates: list[float]) -> dict[str, float]:
+    """First and last decile in records per second, and their ratio."""
+    tenth = max(1, len(rates) // 10)
+
+    def mean(part: list[float]) -> float:
+        # Each point is the rate over an equal number of records: the mean is harmonic.
+        return len(part) / sum(1 / rate for rate in part)
+
+    first, last = mean(rates[:tenth]), mean(rates[-tenth:])
+    return {"first_decile": first, "last_decile": last, "last_to_first": last / first}

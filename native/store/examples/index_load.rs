@@ -1,0 +1,265 @@
+//! Fills an index with the generated archive (`hospital`), without files and sockets, and measures it.
+//!
+//! `cargo run --release -p pyserver-store --example index_load -- FOLDER IMAGES [clone|store] [BATCH]`
+//!
+//! `clone` enters rows as `clonedb` does, many patients in a transaction; `store` as the committer does for
+//! received objects, with pending records, file names, headers and a change record each. Prints JSON: records
+//! and rate over each part of the way, latencies of point lookups, bytes, memory. The index stays in FOLDER, so
+//! that a server can be started on it.
+#![allow(clippy::print_stdout)] // it is a command
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a measuring program may stop"
+)]
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Instant;
+
+use pyserver_proto::tag::Tag;
+use pyserver_store::apply::{BlobFacts, StoreChange};
+use pyserver_store::clone_rows::CloneOrigin;
+use pyserver_store::clone_source::CloneBuilder;
+use pyserver_store::columns::Columns;
+use pyserver_store::extract::{ExtractPolicy, RowValues};
+use pyserver_store::index::{Index, IndexOptions};
+use pyserver_store::pending::{PendingId, PendingKind};
+use pyserver_store::virtual_device::virtual_device;
+
+mod hospital;
+
+use hospital::{Hospital, Random, WHOLE};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Points of the curve.
+const PARTS: u64 = 100;
+/// Images in a transaction: what clonedb takes, and what many associations bring.
+const CLONE_BATCH: u64 = 16_384;
+const STORE_BATCH: u64 = 256;
+/// Committed stores whose files are taken as synced together.
+const SETTLE: usize = 1024;
+/// As long as a compressed CT header is.
+const HEADER_BYTES: usize = 700;
+/// Point lookups.
+const LOOKUPS: usize = 100_000;
+const NOW: u32 = 1_700_000_000;
+
+fn main() -> Outcome<()> {
+    let mut args = std::env::args().skip(1);
+    let usage = "usage: index_load FOLDER IMAGES [clone|store] [BATCH]";
+    let folder = args.next().ok_or(usage)?;
+    let images: u64 = args.next().ok_or(usage)?.parse()?;
+    let clone = match args.next().as_deref() {
+        None | Some("clone") => true,
+        Some("store") => false,
+        Some(_) => return Err(usage.into()),
+    };
+    let batch = if clone { CLONE_BATCH } else { STORE_BATCH };
+    let batch = args.next().map_or(Ok(batch), |text| text.parse())?;
+    std::fs::create_dir_all(&folder)?;
+    let index = Index::open(
+        Path::new(&folder),
+        &Columns::default(),
+        IndexOptions::default(),
+        &mut |_, _, _| {},
+    )?;
+    let mut load = Load {
+        index: &index,
+        hospital: Hospital::new(images as f64 / WHOLE[3] as f64),
+        known: Vec::new(),
+        busy: 0.0,
+    };
+    let curve = load.fill(batch.max(1), clone)?;
+    let sizes = load.hospital.sizes();
+    let [p50, p99, worst] = lookups(&index, &load.known)?;
+    let bytes = index.used_bytes();
+    let alive = index.read()?.counters()?.alive;
+    if alive != sizes {
+        return Err(format!("{alive:?} rows are there, {sizes:?} were entered").into());
+    }
+    println!(
+        "{{\"series\": {{\"records\": {:?}, \"rates\": {:.1?}}}, \"records_per_second\": {:.1}, \
+         \"sizes\": {sizes:?}, \"index_bytes\": {bytes}, \"bytes_per_million\": {:.0}, \
+         \"anonymous_bytes\": {}, \"latency_us\": {{\"p50\": {p50:.2}, \"p99\": {p99:.2}, \"max\": {worst:.2}}}}}",
+        curve.counts,
+        curve.rates,
+        sizes[3] as f64 / load.busy,
+        bytes as f64 * 1e6 / sizes[3] as f64,
+        anonymous_bytes()?,
+    );
+    Ok(())
+}
+
+#[derive(Default)]
+struct Curve {
+    counts: Vec<u64>,
+    rates: Vec<f64>,
+}
+
+struct Load<'a> {
+    index: &'a Index,
+    hospital: Hospital,
+    /// Some of the SOP instances.
+    known: Vec<Vec<u8>>,
+    /// Seconds spent in the index; making records is not timed.
+    busy: f64,
+}
+
+impl Load<'_> {
+    fn fill(&mut self, batch: u64, clone: bool) -> Outcome<Curve> {
+        let images = self.hospital.sizes()[3];
+        let every = images / LOOKUPS as u64 + 1;
+        let part = (images / PARTS).max(batch);
+        let mut curve = Curve::default();
+        let mut unsettled = Vec::new();
+        let (mut done, mut done_before, mut busy_before) = (0, 0, 0.0);
+        loop {
+            let mut builder = CloneBuilder::new(self.index.extractor(), ExtractPolicy::default());
+            let mut stores = Vec::new();
+            let before = done;
+            while done - before < batch {
+                let Some(values) = self.hospital.next() else {
+                    break;
+                };
+                if done % every == 0 {
+                    self.known.push(values[&Tag::SOP_INSTANCE_UID].clone());
+                }
+                if clone {
+                    builder.push(values)?;
+                } else {
+                    let extractor = self.index.extractor();
+                    stores.push(extractor.extract(values, ExtractPolicy::default())?);
+                }
+                done += 1;
+            }
+            if clone {
+                self.clone(builder)?;
+            } else {
+                self.store(&stores, &mut unsettled)?;
+            }
+            let last = done - before < batch;
+            if done - done_before >= part || (last && done > done_before) {
+                curve.counts.push(done);
+                let rate = (done - done_before) as f64 / (self.busy - busy_before);
+                curve.rates.push(rate);
+                eprintln!("{done} records, {rate:.0}/s");
+                (done_before, busy_before) = (done, self.busy);
+            }
+            if last {
+                return Ok(curve);
+            }
+        }
+    }
+
+    fn clone(&mut self, mut builder: CloneBuilder<'_>) -> Outcome<()> {
+        let series = builder.take();
+        let origin = CloneOrigin {
+            device: virtual_device(0),
+            source_ae: "SOURCE".to_owned(),
+            own_ae: "TARGET".to_owned(),
+            now: NOW,
+        };
+        let began = Instant::now();
+        let mut txn = self.index.write()?;
+        let report = txn.enter_clones(&series, &origin)?;
+        txn.commit()?;
+        self.busy += began.elapsed().as_secs_f64();
+        match report.refusals.first() {
+            Some(reason) => Err(reason.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    fn store(&mut self, stores: &[RowValues], unsettled: &mut Vec<PendingId>) -> Outcome<()> {
+        let header = [0x55; HEADER_BYTES];
+        let names = stores.iter().map(file_name);
+        let names: Vec<String> = names.collect();
+        let began = Instant::now();
+        let mut txn = self.index.write()?;
+        for (rows, file) in stores.iter().zip(&names) {
+            let stored = txn.store(&StoreChange {
+                rows,
+                blob: BlobFacts {
+                    device: 0,
+                    file_candidate: file,
+                    candidate_taken_on_disk: false,
+                    rename_on_rewrite: false,
+                    ignore_rewrite: false,
+                    transfer_syntax: "1.2.840.10008.1.2.1",
+                    file_bytes: 526_336,
+                    dataset_offset: 340,
+                    hash: digest(&rows.sop_instance),
+                    pixel: &[0; 16],
+                },
+                header: &header,
+                pending: PendingKind::Temp("0000000000000001.part"),
+                calling_ae: "SCANNER",
+                called_ae: "ARCHIVE",
+                jobs: &[],
+                now: NOW,
+            })?;
+            unsettled.extend(stored.pending);
+        }
+        if unsettled.len() >= SETTLE {
+            txn.settle(unsettled)?;
+            unsettled.clear();
+        }
+        txn.commit()?;
+        self.busy += began.elapsed().as_secs_f64();
+        Ok(())
+    }
+}
+
+/// As the default syntax makes it.
+fn file_name(rows: &RowValues) -> String {
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let (patient, series) = (text(&rows.patient_id), text(&rows.series_uid));
+    let [.., a, b] = digest(&rows.sop_instance);
+    let number = u64::from(a) << 8 | u64::from(b);
+    format!("{patient}/{series}_0003_{number:06}_17952877320000.dcm")
+}
+
+/// 32 bytes that look like a hash.
+fn digest(text: &[u8]) -> [u8; 32] {
+    let sum = text
+        .iter()
+        .fold(0_u64, |sum, &b| sum.wrapping_mul(31) + u64::from(b));
+    let mut random = Random::of(8, sum & ((1 << 56) - 1));
+    let mut hash = [0; 32];
+    for part in hash.chunks_mut(8) {
+        part.copy_from_slice(&random.next().to_be_bytes());
+    }
+    hash
+}
+
+/// Microseconds of lookups by SOP Instance UID, at random: p50, p99, worst.
+fn lookups(index: &Index, known: &[Vec<u8>]) -> Outcome<[f64; 3]> {
+    let mut random = Random::of(10, 0);
+    let mut times = Vec::with_capacity(LOOKUPS);
+    for _ in 0..LOOKUPS.min(known.len() * 10) {
+        let sop = random.one(known);
+        let began = Instant::now();
+        let found = index.read()?.find_image(sop)?;
+        times.push(began.elapsed().as_secs_f64() * 1e6);
+        found.ok_or("an image that was entered is not found")?;
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    Ok([at(0.5), at(0.99), at(1.0)])
+}
+
+/// Anonymous memory of this process now.
+fn anonymous_bytes() -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
+    let kib: u64 = line
+        .ok_or("no RssAnon")?
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()?;
+    Ok(kib * 1024)
+}

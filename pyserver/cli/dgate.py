@@ -1,0 +1,165 @@
+"""`dgate`: the commands of Conquest's program that have a counterpart here, spelt as there.
+
+`dgate --deletepatient:42`, `dgate -w/home/dicom --clonedb:PACS`: a command name, a colon and the
+argument in one word (manual, appendix 5). Commands are told to the running server of the home
+folder, or carried out here when none runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyserver import __version__, _native
+from pyserver.archive import ArchiveAccess
+from pyserver.cli import clone
+from pyserver.cli.access import open_archive, resolve_peer
+from pyserver.cli.command import DONE, FAILED, PARTLY, optional_settings, settings_of
+from pyserver.cli.output import Output
+from pyserver.errors import PyserverError, UsageError
+from pyserver.incoming import is_stored
+
+Run = Callable[[argparse.Namespace, Output, str], int]
+
+# Conquest answers C-ECHO with these words.
+UP, DOWN = "is UP", "is DOWN"
+ECHO_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One command: name, what its argument is, function, help."""
+
+    name: str
+    argument: str
+    run: Run
+    summary: str
+
+
+def _clonedb(args: argparse.Namespace, out: Output, argument: str) -> int:
+    return clone.clone(args, out, argument, clone.ASSOCIATIONS, restart=False)
+
+
+def _echo(args: argparse.Namespace, out: Output, argument: str) -> int:
+    settings = settings_of(args)
+    address = resolve_peer(argument, settings)
+    try:
+        _native.echo(address.as_native(), settings.ae_title, ECHO_TIMEOUT_S)
+    except _native.NativeError as error:
+        out.complain(str(error))
+        out.say(f"{argument} {DOWN}")
+        return PARTLY
+    out.say(f"{argument} {UP}")
+    return DONE
+
+
+def _addimagefile(args: argparse.Namespace, out: Output, argument: str) -> int:
+    if not Path(argument).is_file():
+        raise UsageError(f"{argument!r} is not a file (a new patient ID is not supported)")
+    with open_archive(args, out) as archive:
+        answer = archive.add([str(Path(argument).absolute())], "")[0]
+    if not is_stored(answer):
+        out.complain(str(answer["reason"]))
+    # Conquest's own answer: 0 when the file was stored.
+    out.say("0" if is_stored(answer) else "1")
+    return DONE if is_stored(answer) else PARTLY
+
+
+def _delete(level: str) -> Run:
+    def run(args: argparse.Namespace, out: Output, argument: str) -> int:
+        # `PATIENT:UID`: the patient may be left out, the colon then stands first or not at all.
+        patient, colon, uid = argument.rpartition(":")
+        if level == "patient":
+            patient, uid = "", argument
+        if not uid.strip() or set(uid) & set("*?\\"):
+            raise UsageError(f"{uid!r} is not an exact identifier; wildcards delete nothing here")
+        with open_archive(args, out) as archive:
+            if colon and patient:
+                _check_owner(archive, level, uid, patient)
+            deleted = archive.delete(level, [uid])
+        return DONE if any(deleted.values()) else PARTLY
+
+    return run
+
+
+def _check_owner(archive: ArchiveAccess, level: str, uid: str, patient: str) -> None:
+    key = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "image": "SOPInstanceUID"}
+    found = archive.find(level, {key[level]: uid, "PatientID": ""}, 1, 0)
+    if found and found[0]["PatientID"] != patient:
+        raise UsageError(f"{level} {uid} is not of patient {patient}")
+
+
+def _regen(scope: str | None) -> Run:
+    def run(args: argparse.Namespace, out: Output, argument: str) -> int:
+        wanted = {} if scope is None else {scope: argument}
+        if scope is not None and not argument:
+            raise UsageError("what is to be rebuilt stands behind the colon")
+        with open_archive(args, out) as archive, out.progress("Rebuilding the index") as progress:
+            report = archive.regen(wanted, progress)
+        for item in report.get("refused", []):
+            out.complain(f"refused: {item['file']}: {item['reason']}")
+        return PARTLY if report.get("refused") else DONE
+
+    return run
+
+
+COMMANDS = (
+    Row("clonedb", "AE", _clonedb, "copy the index of a server, without the objects"),
+    Row("echo", "AE", _echo, "ask a server whether it is there"),
+    Row("addimagefile", "FILE", _addimagefile, "store a file; answers 0, or 1 when it is refused"),
+    Row("deletepatient", "ID", _delete("patient"), "delete a patient"),
+    Row("deletestudy", "ID:UID", _delete("study"), "delete a study"),
+    Row("deleteseries", "ID:UID", _delete("series"), "delete a series"),
+    Row("deleteimage", "ID:UID", _delete("image"), "delete an image"),
+    Row("regen", "", _regen(None), "rebuild the index from all files"),
+    Row("regendevice", "MAGn", _regen("device"), "rebuild it from the files of a device"),
+    Row("regenfile", "FILE", _regen("file"), "rebuild it from one file"),
+)
+
+
+def usage() -> str:
+    """What `dgate -?` prints."""
+    words = [(f"--{row.name}:{row.argument}", row.summary) for row in COMMANDS]
+    words.append(("-wDIR", "home folder of the server, before the command"))
+    width = max(len(word) for word, _ in words)
+    lines = [f"  {word:<{width}}  {summary}" for word, summary in words]
+    head = f"pyserver {__version__}: commands as Conquest's dgate has them; `pyserver` has more"
+    return "\n".join([head, *lines])
+
+
+def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, Row, str]:
+    args = argparse.Namespace(home=None, config=None, json=False)
+    for word in words:
+        if word.startswith("-w"):
+            args.home = Path(word[2:])
+            continue
+        name, colon, argument = word.removeprefix("--").partition(":")
+        row = next((row for row in COMMANDS if row.name == name), None)
+        if not word.startswith("--") or not colon or row is None:
+            raise UsageError(f"there is no command {word!r}; `dgate -?` lists what there is")
+        return args, row, argument
+    raise UsageError("a command is missing; `dgate -?` lists what there is")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 done, 1 in part, 2 not."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    out = Output(as_json=False)
+    if not words or {"-?", "--help"} & set(words):
+        out.say(usage())
+        return DONE
+    try:
+        args, row, argument = _parse(words)
+        optional_settings(args)
+        return row.run(args, out, argument)
+    except (PyserverError, _native.NativeError, OSError) as error:
+        out.complain(f"dgate: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        out.complain("interrupted")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
