@@ -1,4 +1,4 @@
-"""`python -m bench COMMAND`: ingest, find, retrieve, memory, profile, growth, report, all."""
+"""`python -m bench COMMAND`: ingest find retrieve memory growth codecs profile report all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from bench import (
+    codecs,
     find,
     growth,
     ingest,
@@ -40,7 +41,7 @@ SMOKE_SCALE = 0.004
 def parse(words: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    choices = [*WORKS, "profile", "report", "all"]
+    choices = [*WORKS, "codecs", "profile", "report", "all"]
     parser.add_argument("command", nargs="?", default="all", choices=choices)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every count (1.0)")
@@ -90,7 +91,9 @@ def main(words: list[str]) -> int:
             memory=memory_filler,
         )
         failed = False
-        for command in [*WORKS, "profile"] if options.command == "all" else [options.command]:
+        for command in (
+            [*WORKS, "codecs", "profile"] if options.command == "all" else [options.command]
+        ):
             failed |= _run(command, setting, words, versions, save=not options.smoke)
     if not options.smoke:
         print(report.write())
@@ -109,6 +112,9 @@ def _run(
     facts = machine.facts()
     begin = time.monotonic()
     works: list[Work] = []
+    if command == "codecs":
+        codecs.run(setting.fresh("codecs"), setting.rounds, smoke=setting.smoke)
+        return False
     if command == "profile":
         extra["profiles"] = profile.run(setting)
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import plots, profile, rounds
+from bench import codecs, plots, profile, rounds
 from bench.peers import PEERS
 from bench.rounds import Target, Work
 
@@ -41,6 +41,7 @@ def write(target: Path = HERE / "RESULTS.md") -> Path:
     lines += [f"![{title}](plots/{name})\n" for name, title in drawn.items()]
     lines += _growth(loaded.get("growth"))
     lines += _profiles()
+    lines += codecs.table()
     lines += ["## Every figure", ""]
     for work in works:
         if work.samples or work.errors:

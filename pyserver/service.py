@@ -22,6 +22,7 @@ from pyserver.control import ControlServer
 from pyserver.errors import ConfigError
 from pyserver.incoming import DropFolder, IncomingThread
 from pyserver.logfiles import Line, LogFiles
+from pyserver.pixels.pool import make_pool
 from pyserver.policy.context import Services
 from pyserver.policy.converters import import_converters
 from pyserver.policy.exports import Exports
@@ -94,8 +95,9 @@ class Service:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         native = self.settings.to_native()
         self._archive = _native.Archive(native, progress)
-        self._server = _native.Server(self._archive, native)
-        self.access = LocalArchive(self._archive, self.settings, _native.get)
+        self._codecs = make_pool(self.settings.codecs)
+        self._server = _native.Server(self._archive, native, self._codecs)
+        self.access = LocalArchive(self._archive, self.settings, _native.get, self._codecs)
         self._uids = self._uid_table(self.settings)
         self._forwards = Forwards(self.settings, self.log)
         self._queue = _native.WorkQueue(self._archive)
@@ -277,5 +279,6 @@ def _fixed_changes(old: Settings, new: Settings) -> list[str]:
         "dicom.sql": (old.native.dicom_sql, new.native.dicom_sql),
         "WatchFolder": (old.incoming_folders, new.incoming_folders),
         "LogDir": (old.log_dir, new.log_dir),
+        "Codec...": (old.codecs, new.codecs),
     }
     return [name for name, (before, after) in fixed.items() if before != after]

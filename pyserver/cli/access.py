@@ -12,6 +12,7 @@ from pyserver.config.peers import Address, parse_address
 from pyserver.config.settings import Settings
 from pyserver.control import ControlClient, RemoteArchive
 from pyserver.errors import ControlError, UsageError
+from pyserver.pixels.pool import make_pool
 from pyserver.service import make_folders
 
 CALLED_DEFAULT = "ANY-SCP"
@@ -30,7 +31,7 @@ def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAcces
     with out.progress("Opening") as progress:
         archive = _native.Archive(settings.to_native(), progress)
     try:
-        yield LocalArchive(archive, settings, _native.get)
+        yield LocalArchive(archive, settings, _native.get, make_pool(settings.codecs))
     finally:
         archive.close()
 
