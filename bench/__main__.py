@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench import (
     clonedb,
+    codecs,
     drivers,
     find,
     index,
@@ -43,7 +44,7 @@ SMOKE_SCALE = 0.004
 def parse(words: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    choices = [*WORKS, "profile", "report", "all"]
+    choices = [*WORKS, "codecs", "profile", "report", "all"]
     parser.add_argument("command", nargs="?", default="all", choices=choices)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every count (1.0)")
@@ -102,7 +103,8 @@ def main(words: list[str]) -> int:
             drivers=tuple(databases),
         )
         failed = False
-        for command in [*WORKS, "profile"] if options.command == "all" else [options.command]:
+        every = [*WORKS, "codecs", "profile"]
+        for command in every if options.command == "all" else [options.command]:
             failed |= _run(command, setting, words, versions, options)
     if not options.smoke:
         print(report.write())
@@ -127,6 +129,9 @@ def _run(
     facts = machine.facts()
     begin = time.monotonic()
     works: list[Work] = []
+    if command == "codecs":
+        codecs.run(setting.fresh("codecs"), setting.rounds, smoke=setting.smoke)
+        return False
     if command == "profile":
         extra["profiles"] = profile.run(setting)
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import databases, plots, profile, rounds
+from bench import codecs, databases, plots, profile, rounds
 from bench.peers import PEERS
 from bench.rounds import Target, Work
 
@@ -46,6 +46,7 @@ def write(target: Path = HERE / "RESULTS.md") -> Path:
     lines += _index(loaded.get("index"))
     lines += _clonedb(loaded.get("clonedb"))
     lines += _profiles()
+    lines += codecs.table()
     lines += ["## Every figure", ""]
     for work in works:
         if work.samples or work.errors:

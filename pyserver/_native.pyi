@@ -14,23 +14,31 @@ from pyserver.index.driver import Driver
 __all__ = [
     "Archive",
     "ArchiveBusy",
+    "CodecPool",
     "ConfigError",
     "Forwarder",
     "Instance",
     "NativeError",
     "PeerError",
     "PeerUnavailable",
+    "PixelDataError",
     "Server",
     "StoreError",
     "UidTable",
     "WorkQueue",
     "clonedb",
+    "convert_dataset",
     "echo",
+    "edit_elements",
     "find",
+    "find_pixel_data",
     "find_tag",
     "get",
     "move",
+    "nki_decode",
+    "nki_encode",
     "parse_columns",
+    "read_elements",
     "send",
 ]
 
@@ -55,6 +63,9 @@ class PeerUnavailable(NativeError):
 
 class PeerError(NativeError):
     """A peer broke the protocol, or answered with a failure."""
+
+class PixelDataError(NativeError):
+    """Pixel data, or the data set around it, is damaged or cannot be encoded."""
 
 class ConfigError(NativeError):
     """The settings cannot be used."""
@@ -236,8 +247,18 @@ class Archive:
     def delete(self, level: str, uid: str | list[str]) -> dict[str, int]:
         """Delete exactly these patients (by ID), studies, series or images; files follow soon."""
 
-    def add_file(self, path: str, calling_ae: str = "") -> dict[str, Any]:
+    def add_file(
+        self,
+        path: str,
+        calling_ae: str = "",
+        codecs: CodecPool | None = None,
+        mode: str = "",
+        quality: int = 95,
+    ) -> dict[str, Any]:
         """Store one file by the rules of C-STORE; a refusal is an answer, not an exception.
+
+        With `codecs`, in compression mode `mode`; an object that they cannot change is stored as
+        it is, and `reason` says why.
 
         Keys: status, outcome (`new`, `rewritten`, `ignored`, `refused`), sop_instance_uid,
         file, reason.
@@ -268,11 +289,41 @@ class Archive:
         """Wait for work under way and release the archive."""
 
 @final
+class CodecPool:
+    """Worker processes that recompress objects; they end with the pool."""
+
+    def __new__(
+        cls,
+        command: list[str],
+        workers: int,
+        timeout_s: float,
+        object_bytes_max: int,
+        held_bytes_max: int,
+    ) -> CodecPool:
+        """Prepare a pool; no process starts before the first job.
+
+        `command` starts a worker. One object may take `timeout_s` and have `object_bytes_max`
+        bytes; objects that arrive may take `held_bytes_max` bytes together while they wait.
+        """
+
+    def recompress_file(
+        self, path: str, target: str, mode: str = "", syntax: str = "", quality: int = 95
+    ) -> str | None:
+        """Put the object of a file into a compression mode, or a transfer syntax.
+
+        Writes a DICOM file to `target`, which may be `path`, and returns its transfer syntax;
+        None: the object has that form already, and nothing was written. Raises StoreError for
+        what is no object or cannot be changed; `target` is then as it was.
+        """
+
+@final
 class Server:
     """The listener and everything behind it."""
 
-    def __new__(cls, archive: Archive, settings: Mapping[str, Any]) -> Server:
-        """Prepare a server; nothing listens before `start`."""
+    def __new__(
+        cls, archive: Archive, settings: Mapping[str, Any], codecs: CodecPool | None = None
+    ) -> Server:
+        """Prepare a server; nothing listens before `start`. Without `codecs` none is used."""
 
     def start(self) -> None:
         """Listen. Raises NativeError when an address is taken."""
@@ -379,4 +430,42 @@ def parse_columns(text: str) -> list[dict[str, Any]]:
     """The columns of a dicom.sql: table, tag, name, column, length, sql_type, dicom_type.
 
     Raises ConfigError with the line that cannot be read.
+    """
+
+def nki_encode(mode: int, pixels: bytes) -> bytes:
+    """Compress pixel data, an even number of bytes, by NKI mode 1 to 4. Raises PixelDataError."""
+
+def nki_decode(stream: bytes, bytes_max: int) -> bytes:
+    """The pixel data of an NKI stream of mode 1 to 5.
+
+    Raises PixelDataError for a damaged stream, and before any memory is taken for one that holds
+    more than `bytes_max` bytes.
+    """
+
+def find_pixel_data(
+    dataset: bytes,
+) -> tuple[int, str, tuple[int, int], tuple[int, int], list[tuple[int, int]] | None] | None:
+    """Where the pixel data of an explicit little endian data set is; None without any.
+
+    Tag (Pixel Data, or 7FDF,0010 for an NKI stream), VR, first byte and end of the element, of its
+    value, and of the items of encapsulated data (basic offset table first; None: native data).
+    Raises PixelDataError when the data set is malformed.
+    """
+
+def read_elements(elements: bytes, tags: list[int]) -> dict[int, bytes]:
+    """Values of top-level elements of an explicit little endian data set.
+
+    Raises PixelDataError when it is malformed.
+    """
+
+def edit_elements(elements: bytes, edits: list[tuple[int, str, bytes | None]]) -> bytes:
+    """An explicit little endian data set with elements (tag, VR, value) set, or removed (None).
+
+    Group lengths are left out. Raises PixelDataError when it is malformed.
+    """
+
+def convert_dataset(dataset: bytes, from_syntax: str, to_syntax: str) -> bytes:
+    """A data set in another uncompressed transfer syntax; the deflated one is read too.
+
+    Raises PixelDataError when it is malformed or the conversion needs a codec.
     """

@@ -84,7 +84,14 @@ class NativeArchive(Protocol):
     def counts(self) -> dict[str, int]: ...
     def dump_table(self, name: str) -> list[dict[str, str | None]]: ...
     def delete(self, level: str, uid: str | list[str]) -> dict[str, int]: ...
-    def add_file(self, path: str, calling_ae: str = "") -> dict[str, Any]: ...
+    def add_file(
+        self,
+        path: str,
+        calling_ae: str = "",
+        codecs: Any = None,
+        mode: str = "",
+        quality: int = 95,
+    ) -> dict[str, Any]: ...
     def regen(
         self, scope: Mapping[str, str], progress: Progress | None = None
     ) -> dict[str, Any]: ...
@@ -131,9 +138,15 @@ class LocalArchive:
     """An archive that this process has open."""
 
     def __init__(
-        self, native: NativeArchive, settings: Settings, get: NativeGet, clone: NativeClone
+        self,
+        native: NativeArchive,
+        settings: Settings,
+        get: NativeGet,
+        clone: NativeClone,
+        codecs: Any = None,
     ) -> None:
         self._native = native
+        self._codecs = codecs
         self._get = get
         self._clone = clone
         # A reload puts the new ones here.
@@ -199,7 +212,9 @@ class LocalArchive:
 
     def _add_one(self, path: str, calling_ae: str) -> dict[str, Any]:
         try:
-            return self._native.add_file(path, calling_ae)
+            mode = self.settings.dropped_compression
+            quality = self.settings.native.lossy_quality
+            return self._native.add_file(path, calling_ae, self._codecs, mode, quality)
         except Exception as error:
             # One file that cannot be read must not end the run; the caller lists it.
             return {"status": -1, "outcome": "refused", "file": "", "reason": str(error)}

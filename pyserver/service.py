@@ -23,6 +23,7 @@ from pyserver.errors import ConfigError
 from pyserver.incoming import DropFolder, IncomingThread
 from pyserver.index.choose import open_with_database
 from pyserver.logfiles import Line, LogFiles
+from pyserver.pixels.pool import make_pool
 from pyserver.policy.context import Services
 from pyserver.policy.converters import import_converters
 from pyserver.policy.exports import Exports
@@ -97,8 +98,11 @@ class Service:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         native = self.settings.to_native()
         self._archive = open_with_database(self.settings, progress)
-        self._server = _native.Server(self._archive, native)
-        self.access = LocalArchive(self._archive, self.settings, _native.get, _native.clonedb)
+        self._codecs = make_pool(self.settings.codecs)
+        self._server = _native.Server(self._archive, native, self._codecs)
+        self.access = LocalArchive(
+            self._archive, self.settings, _native.get, _native.clonedb, self._codecs
+        )
         self._uids = self._uid_table(self.settings)
         self._forwards = Forwards(self.settings, self.log)
         self._queue = _native.WorkQueue(self._archive)
@@ -282,5 +286,6 @@ def _fixed_changes(old: Settings, new: Settings) -> list[str]:
         "dicom.sql": (old.native.dicom_sql, new.native.dicom_sql),
         "WatchFolder": (old.incoming_folders, new.incoming_folders),
         "LogDir": (old.log_dir, new.log_dir),
+        "Codec...": (old.codecs, new.codecs),
     }
     return [name for name, (before, after) in fixed.items() if before != after]

@@ -13,6 +13,7 @@ from pyserver.config.settings import Settings
 from pyserver.control import ControlClient, RemoteArchive
 from pyserver.errors import ControlError, UsageError
 from pyserver.index.choose import open_with_database
+from pyserver.pixels.pool import make_pool
 from pyserver.service import make_folders
 
 CALLED_DEFAULT = "ANY-SCP"
@@ -31,7 +32,8 @@ def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAcces
     with out.progress("Opening") as progress:
         archive = open_with_database(settings, progress)
     try:
-        yield LocalArchive(archive, settings, _native.get, _native.clonedb)
+        pool = make_pool(settings.codecs)
+        yield LocalArchive(archive, settings, _native.get, _native.clonedb, pool)
     finally:
         archive.close()
 

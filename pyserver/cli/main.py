@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from pyserver import __version__, _native
-from pyserver.cli import admin, archive, clone, image, network, queue, serve
+from pyserver.cli import admin, archive, clone, image, network, queue, recompress, serve
 from pyserver.cli.command import FAILED, Command
 from pyserver.cli.output import Output
 from pyserver.errors import PyserverError
@@ -18,7 +18,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "server": serve.COMMANDS + admin.COMMANDS + queue.COMMANDS,
     "archive": archive.COMMANDS,
     "network": network.COMMANDS + clone.COMMANDS,
-    "pictures": image.COMMANDS,
+    "pictures": image.COMMANDS + recompress.COMMANDS,
 }
 
 COMMANDS: tuple[Command, ...] = tuple(command for rows in GROUPS.values() for command in rows)

@@ -9,9 +9,11 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyserver.config.ini import split_lines
 from pyserver.errors import ConfigError
+from pyserver.pixels.modes import outgoing_compression
 
 AE_LENGTH_MAX = 16
 PORT_MAX = 65535
@@ -42,13 +44,16 @@ class Peer:
             return True
         return not address.is_loopback
 
-    def as_native(self) -> dict[str, str]:
+    def as_native(self) -> dict[str, Any]:
         """The form that the native half takes."""
+        outgoing = outgoing_compression(self.compression)
         return {
             "ae": self.ae,
             "host": self.host,
             "port": self.port,
-            "compression": self.compression,
+            "syntaxes": list(outgoing.syntaxes),
+            "only": outgoing.only,
+            "quality": outgoing.quality,
         }
 
 

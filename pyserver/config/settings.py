@@ -17,6 +17,8 @@ from pyserver.config.items import find_item, item_named
 from pyserver.config.peers import AE_LENGTH_MAX, PORT_MAX, PeerMap, parse_peers
 from pyserver.config.sop_list import SopList, parse_sop_list
 from pyserver.errors import ConfigError
+from pyserver.pixels.codec_settings import CodecSettings
+from pyserver.pixels.modes import find_mode
 
 INI_NAME = "dicom.ini"
 READ_AHEAD_DEFAULT = 5
@@ -26,6 +28,8 @@ EXPORT_MAX = 20
 LOOPBACK = "127.0.0.1"
 ALL_INTERFACES = "0.0.0.0"
 
+# s0 to s9 are converters.
+_CONVERTER_MODE = "s"
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -41,7 +45,7 @@ class NativeSettings:
     ae_title: str
     listen_addresses: list[str]
     port: int
-    peers: list[dict[str, str]]
+    peers: list[dict[str, Any]]
     unknown_peers: str
     local_aes: list[str]
     remote_aes: list[str]
@@ -76,6 +80,8 @@ class NativeSettings:
     scan_elements_max: int
     header_bytes_max: int
     dataset_bytes_max: int
+    incoming_compression: str
+    lossy_quality: int
     uid_prefix: str
     export_converters: list[int]
     debug_level: int
@@ -124,6 +130,8 @@ class Settings:
     incoming_delay_s: float
     rules: RuleSettings
     forward: ForwardSettings
+    dropped_compression: str
+    codecs: CodecSettings
     findings: Findings
 
     @property
@@ -348,6 +356,16 @@ class _Reader:
         remote = any(peer.is_remote for peer in peers.peers)
         return [ALL_INTERFACES if remote else LOOPBACK]
 
+    def mode(self, name: str) -> str:
+        text = self.text(name).strip().casefold()
+        if find_mode(text) is None and not text.startswith(_CONVERTER_MODE):
+            self.findings.warning(
+                f"{name}: {text!r} is no compression mode; objects are kept as they come",
+                self.ini.path,
+                self.line(name),
+            )
+        return text
+
     def read_ahead(self) -> int:
         value = self.number("EnableReadAheadThread")
         return READ_AHEAD_DEFAULT if value == 1 else value
@@ -379,6 +397,13 @@ class _Reader:
             incoming_delay_s=self.number("DelayIncomingFileOpen") / 1000,
             rules=self.rules(),
             forward=self.forward(),
+            dropped_compression=self.mode("DroppedFileCompression"),
+            codecs=CodecSettings(
+                processes=self.number("CodecProcesses"),
+                timeout_s=float(self.number("CodecTimeout")),
+                object_mb=self.number("CodecObjectMB"),
+                held_mb=self.number("CodecHeldMB"),
+            ),
             findings=self.findings,
         )
 
@@ -465,6 +490,8 @@ class _Reader:
             scan_elements_max=self.number("ScanElementsMax"),
             header_bytes_max=self.number("HeaderBytesMax"),
             dataset_bytes_max=self.number("DatasetBytesMax"),
+            incoming_compression=self.mode("IncomingCompression"),
+            lossy_quality=self.number("LossyQuality"),
             uid_prefix=self.text("UIDPrefix"),
             export_converters=self.export_numbers(),
             debug_level=self.number("DebugLevel"),

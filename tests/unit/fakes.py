@@ -43,7 +43,14 @@ class FakeArchive:
         self.calls.append(("delete", level, uid))
         return {"images": 3}
 
-    def add_file(self, path: str, calling_ae: str = "") -> dict[str, Any]:
+    def add_file(
+        self,
+        path: str,
+        calling_ae: str = "",
+        codecs: Any = None,
+        mode: str = "",
+        quality: int = 95,
+    ) -> dict[str, Any]:
         content = Path(path).read_bytes()
         if content.startswith(b"ok"):
             self.files.append(path)

@@ -47,7 +47,9 @@ def test_defaults(home: Path) -> None:
         "ae": "CONQUESTSRV1",
         "host": "127.0.0.1",
         "port": "5678",
-        "compression": "un",
+        "syntaxes": [],
+        "only": False,
+        "quality": 0,
     }
     assert "*Patient*" in native["dicom_sql"]
     assert settings.log_dir == home / "logs"

@@ -17,6 +17,7 @@ mod input;
 pub mod instance;
 pub mod messages;
 pub mod names;
+pub mod nki;
 pub mod query;
 pub mod store;
 pub mod text;
@@ -47,4 +48,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("extract", columns::extract),
     ("store", store::store),
     ("dicom_sql", columns::parse),
+    ("nki", nki::nki),
 ];

@@ -26,6 +26,7 @@ use pyserver_store::respond::ResponseEncoder;
 use pyserver_store::schema::Level;
 use pyserver_store::virtual_device::device_name;
 
+use crate::codecs::PyCodecPool;
 use crate::convert::{self, Progress};
 use crate::driver::PyDriver;
 use crate::errors::{self, config};
@@ -247,16 +248,24 @@ impl PyArchive {
     }
 
     /// Store one file as C-STORE would: status, outcome, sop_instance_uid, file, reason.
-    #[pyo3(signature = (path, calling_ae=""))]
+    #[pyo3(signature = (path, calling_ae="", codecs=None, mode="", quality=95))]
     fn add_file<'py>(
         &self,
         py: Python<'py>,
         path: PathBuf,
         calling_ae: &str,
+        codecs: Option<&PyCodecPool>,
+        mode: &str,
+        quality: u8,
     ) -> PyResult<Bound<'py, PyDict>> {
         let archive = self.open()?;
         let dict = PyDict::new(py);
-        match py.detach(|| archive.add_file(&path, calling_ae)) {
+        let pool = codecs.map(PyCodecPool::pool);
+        let added = py.detach(|| match &pool {
+            Some(pool) => archive.add_file_as(&path, calling_ae, pool, (mode, quality)),
+            None => archive.add_file(&path, calling_ae),
+        });
+        match added {
             Ok(stored) => {
                 let outcome = match stored.kind {
                     Outcome::New => "new",

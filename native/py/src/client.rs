@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyMapping};
 use pyserver_proto::association::Limits;
 use pyserver_proto::uid::Uid;
 use pyserver_server::client::{self, GetTarget, RetrieveReport};
-use pyserver_server::peers::Destination;
+use pyserver_server::peers::{Compression, Destination};
 use pyserver_server::scu::Caller;
 
 use crate::archive::PyArchive;
@@ -31,7 +31,7 @@ pub fn destination(peer: &Bound<'_, PyMapping>) -> PyResult<Destination> {
         ae: peer.get_item("ae")?.extract()?,
         host: peer.get_item("host")?.extract()?,
         port,
-        compression: "un".to_owned(),
+        compression: Compression::default(),
     })
 }
 

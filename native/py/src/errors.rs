@@ -39,6 +39,12 @@ create_exception!(
 );
 create_exception!(
     pyserver._native,
+    PixelDataError,
+    NativeError,
+    "Pixel data, or the data set around it, is damaged or cannot be encoded."
+);
+create_exception!(
+    pyserver._native,
     ConfigError,
     NativeError,
     "The settings cannot be used."

@@ -10,11 +10,13 @@
 mod archive;
 mod client;
 mod clone;
+mod codecs;
 mod convert;
 mod driver;
 mod errors;
 mod forward;
 mod instance;
+mod pixels;
 mod policy;
 mod queue;
 mod server;
@@ -32,13 +34,20 @@ mod _native {
     #[pymodule_export]
     use crate::clone::clonedb;
     #[pymodule_export]
+    use crate::codecs::PyCodecPool;
+    #[pymodule_export]
     use crate::errors::{
-        ArchiveBusy, ConfigError, NativeError, PeerError, PeerUnavailable, StoreError,
+        ArchiveBusy, ConfigError, NativeError, PeerError, PeerUnavailable, PixelDataError,
+        StoreError,
     };
     #[pymodule_export]
     use crate::forward::Forwarder;
     #[pymodule_export]
     use crate::instance::{Instance, UidTable, find_tag};
+    #[pymodule_export]
+    use crate::pixels::{
+        convert_dataset, edit_elements, find_pixel_data, nki_decode, nki_encode, read_elements,
+    };
     #[pymodule_export]
     use crate::queue::WorkQueue;
     #[pymodule_export]

@@ -10,6 +10,7 @@ use pyserver_server::policy::Policy;
 use pyserver_store::archive::Archive;
 
 use crate::archive::PyArchive;
+use crate::codecs::PyCodecPool;
 use crate::errors;
 use crate::policy::PyPolicy;
 use crate::settings::{archive_config, server_settings};
@@ -29,9 +30,15 @@ fn seconds(text: &str, value: f64) -> PyResult<Duration> {
 impl PyServer {
     /// Prepare a server; nothing listens before `start`.
     #[new]
-    fn new(archive: &PyArchive, settings: &Bound<'_, PyMapping>) -> PyResult<Self> {
+    #[pyo3(signature = (archive, settings, codecs=None))]
+    fn new(
+        archive: &PyArchive,
+        settings: &Bound<'_, PyMapping>,
+        codecs: Option<&PyCodecPool>,
+    ) -> PyResult<Self> {
         let archive = archive.open()?;
-        let server = Server::new(Arc::clone(&archive), server_settings(settings)?);
+        let codecs = codecs.map(PyCodecPool::codecs);
+        let server = Server::new(Arc::clone(&archive), server_settings(settings)?, codecs);
         Ok(Self { archive, server })
     }
 

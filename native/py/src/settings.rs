@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyMapping};
 use pyserver_proto::association::Limits;
 use pyserver_proto::scan::ScanLimits;
 use pyserver_proto::uid::Uid;
-use pyserver_server::peers::{PeerEntry, Peers};
+use pyserver_server::peers::{Compression, PeerEntry, Peers};
 use pyserver_server::settings::{Settings, UnknownPeers};
 use pyserver_store::config::{ArchiveConfig, Durability};
 use pyserver_store::filename::NameSyntax;
@@ -147,6 +147,8 @@ pub fn server_settings(settings: &Bound<'_, PyMapping>) -> PyResult<Settings> {
         connect_timeout: read.seconds("connect_timeout_s")?,
         read_ahead: read.value("read_ahead")?,
         read_ahead_bytes: read.value("read_ahead_bytes")?,
+        incoming_compression: read.value("incoming_compression")?,
+        lossy_quality: read.value("lossy_quality")?,
         find_results_max: read.value("find_results_max")?,
         computed_fields: read.value("enable_computed_fields")?,
         export_converters: read.value("export_converters")?,
@@ -163,7 +165,11 @@ fn peers(read: &Reader<'_, '_>) -> PyResult<Peers> {
             ae: read.value("ae")?,
             host: read.value("host")?,
             port: read.value("port")?,
-            compression: read.value("compression")?,
+            compression: Compression {
+                syntaxes: read.uids("syntaxes")?,
+                only: read.value("only")?,
+                quality: read.value("quality")?,
+            },
         })
     };
     Ok(Peers::new(

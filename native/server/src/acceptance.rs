@@ -43,7 +43,9 @@ pub fn judge(request: &AssociateRq, address: IpAddr, settings: &Settings) -> Acc
         request.calling_ae.to_string(),
     );
     let listed = |list: &[String], ae: &str| list.is_empty() || list.iter().any(|a| a == ae);
-    if !listed(&settings.local_aes, &called) {
+    // What stands behind a `~` is a compression mode.
+    let local = called.split_once('~').map_or(called.as_str(), |(ae, _)| ae);
+    if !listed(&settings.local_aes, local) {
         return rejected(
             Rejection::CALLED_AE,
             "the called AE title is no LocalAE of dgatesop.lst",

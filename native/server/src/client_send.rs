@@ -10,13 +10,12 @@ use pyserver_proto::file::{FileLayout, probe};
 use pyserver_proto::scan::{HeaderScanner, ScanLimits};
 use pyserver_proto::status::StatusClass;
 use pyserver_proto::tag::Tag;
-use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
 use pyserver_store::lookahead::{Content, ReadyObject};
 
 use crate::error::LinkError;
-use crate::peers::Destination;
-use crate::retrieve::sendable_syntaxes;
+use crate::outgoing::{self, wanted_syntaxes};
+use crate::peers::{Compression, Destination};
 use crate::scu::{CONTEXTS_MAX, Caller, Proposal, Requestor};
 use crate::send_object::{SendError, Sender};
 
@@ -128,7 +127,10 @@ fn send_one(
     object: &Candidate,
 ) -> Result<(), SendError> {
     let unreadable = |error: io::Error| SendError::Object(error.to_string());
-    let wishes = sendable_syntaxes(object.layout.syntax);
+    let mut wishes = wanted_syntaxes(object.layout.syntax, &Compression::default());
+    if object.layout.syntax.is_encapsulated() {
+        wishes.truncate(1);
+    }
     let Some(context) = requestor.context_for(object.sop_class, &wishes) else {
         let (class, syntax) = (object.sop_class, object.layout.syntax.uid());
         let why = format!("the peer accepted no context for SOP class {class} in {syntax}");
@@ -245,25 +247,8 @@ fn groups(objects: Vec<Candidate>) -> Vec<Vec<Candidate>> {
 }
 
 fn proposals(group: &[Candidate]) -> Vec<Proposal> {
-    proposals_for(
-        group
-            .iter()
-            .map(|object| (object.sop_class, object.layout.syntax.uid())),
-    )
-}
-
-/// One context for each pair of SOP class and syntax, with the syntax first and then the other
-/// forms we can make of it. (Not a context for each form: receivers such as gdcm's give up when one
-/// lacks implicit VR.)
-pub fn proposals_for(kinds: impl Iterator<Item = (Uid, Uid)>) -> Vec<Proposal> {
-    let kinds: BTreeSet<(Uid, Uid)> = kinds.collect();
-    kinds
+    let kinds = group
         .iter()
-        .map(|&(class, syntax)| Proposal {
-            abstract_syntax: class,
-            transfer_syntaxes: sendable_syntaxes(TransferSyntax::from_uid(&syntax)),
-            as_scp: false,
-        })
-        .take(CONTEXTS_MAX)
-        .collect()
+        .map(|object| (object.sop_class, object.layout.syntax.uid()));
+    outgoing::proposals(kinds, &Compression::default(), false)
 }

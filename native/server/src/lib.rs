@@ -9,15 +9,18 @@ mod client_clone;
 mod client_get;
 mod client_send;
 mod clone_fetch;
+pub mod codecs;
 pub mod error;
 pub mod forward;
 pub mod identifier;
 mod link;
 mod listener;
 pub mod log;
+mod outgoing;
 mod payload;
 pub mod peers;
 pub mod policy;
+mod receive_codec;
 mod reply;
 mod retrieve;
 mod scp_find;
@@ -43,6 +46,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use pyserver_store::archive::Archive;
 
+use crate::codecs::Codecs;
 use crate::log::LogLine;
 use crate::policy::Policy;
 use crate::settings::Settings;
@@ -81,8 +85,8 @@ struct Running {
 
 impl Server {
     /// Prepares a server; nothing listens yet, but its log takes lines.
-    pub fn new(archive: Arc<Archive>, settings: Settings) -> Self {
-        let shared = Arc::new(Shared::new(archive, settings));
+    pub fn new(archive: Arc<Archive>, settings: Settings, codecs: Option<Codecs>) -> Self {
+        let shared = Arc::new(Shared::new(archive, settings, codecs));
         Self {
             shared,
             running: Mutex::new(None),

@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use pyserver_proto::uid::Uid;
+
 /// One line of acrnema.map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerEntry {
@@ -14,8 +16,19 @@ pub struct PeerEntry {
     pub host: String,
     /// Port, perhaps ending in `*`.
     pub port: String,
-    /// What to propose when sending to it (fourth column, `un` when absent).
-    pub compression: String,
+    /// What to propose when sending to it (fourth column).
+    pub compression: Compression,
+}
+
+/// The fourth column of acrnema.map, as transfer syntaxes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// Those that the peer is to get, most wanted first; empty: as stored, else uncompressed.
+    pub syntaxes: Vec<Uid>,
+    /// Whether it gets no others (`j2!`).
+    pub only: bool,
+    /// Quality of a lossy mode, 1 to 100; 0: that of `LossyQuality`.
+    pub quality: u8,
 }
 
 /// A peer one can connect to.
@@ -28,7 +41,7 @@ pub struct Destination {
     /// TCP port.
     pub port: u16,
     /// Compression column of its line.
-    pub compression: String,
+    pub compression: Compression,
 }
 
 /// The whole map, in file order.
@@ -100,7 +113,7 @@ mod tests {
             ae: ae.into(),
             host: host.into(),
             port: port.into(),
-            compression: "un".into(),
+            compression: Compression::default(),
         };
         Peers::new(lines.iter().map(entry).collect())
     }

@@ -2,18 +2,16 @@
 
 use std::time::Instant;
 
-use pyserver_proto::association::{AcceptedContext, Event};
+use pyserver_proto::association::Event;
 use pyserver_proto::dataset::{Dataset, DatasetLimits};
 use pyserver_proto::dimse::{CommandRequest, CommandResponse};
 use pyserver_proto::query::{InformationModel, Query, QueryOptions};
 use pyserver_proto::status::Status;
-use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
 use pyserver_store::find::FindProgress;
 use pyserver_store::locate::Located;
 use pyserver_store::plan::BoundQuery;
 
-use crate::acceptance::UNCOMPRESSED;
 use crate::error::LinkError;
 use crate::link::Link;
 use crate::log::{Level, escaped};
@@ -152,31 +150,4 @@ pub fn cancelled(link: &mut Link, message_id: u16) -> Result<bool, LinkError> {
             Some(event) => return Err(LinkError::from_event(&event)),
         }
     }
-}
-
-/// The transfer syntaxes an object can be sent in without a codec, best first.
-pub fn sendable_syntaxes(stored: TransferSyntax) -> Vec<Uid> {
-    let mut syntaxes = vec![stored.uid()];
-    if !matches!(stored, TransferSyntax::Encapsulated(_)) {
-        let others = UNCOMPRESSED.iter().map(|text| Uid::from_static(text));
-        syntaxes.extend(others.filter(|uid| *uid != stored.uid()));
-    }
-    syntaxes
-}
-
-/// The context to send an object on; `usable` says which contexts are open to us as SCU.
-pub fn choose_context<'a>(
-    contexts: &'a [AcceptedContext],
-    object: &Identity,
-    usable: impl Fn(&AcceptedContext) -> bool,
-) -> Option<&'a AcceptedContext> {
-    sendable_syntaxes(TransferSyntax::from_uid(&object.transfer_syntax))
-        .iter()
-        .find_map(|syntax| {
-            contexts.iter().find(|context| {
-                context.abstract_syntax == object.sop_class
-                    && context.transfer_syntax == *syntax
-                    && usable(context)
-            })
-        })
 }

@@ -1,5 +1,6 @@
 //! C-GET SCP (PS3.4 C.4.3): the objects come back on the association that asked for them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use pyserver_proto::association::Event;
@@ -10,7 +11,8 @@ use pyserver_store::lookahead::LookAhead;
 
 use crate::error::LinkError;
 use crate::log::Level;
-
+use crate::outgoing::{conversion, fits, ranked};
+use crate::peers::Compression;
 use crate::reply::Answer;
 use crate::retrieve::{self, Identity};
 use crate::send_object::{SendError, Sender};
@@ -41,11 +43,23 @@ pub fn perform(
     let mut sub_message_id: u16 = 0;
     let settings = &session.settings;
     let archive = &session.shared.archive;
-    let ahead = LookAhead::start(
+    let codecs = session.shared.codecs.as_ref();
+    let mut contexts = session.link.association.contexts().to_vec();
+    contexts.retain(|context| context.scp_role);
+    // What the requestor proposed is what it wants; acrnema.map is about associations of ours.
+    let compression = Compression::default();
+    let conversion = conversion(
+        codecs.map(|codecs| Arc::clone(&codecs.pool)),
+        contexts.clone(),
+        compression.clone(),
+        settings.lossy_quality,
+    );
+    let ahead = LookAhead::start_converting(
         archive,
         located,
         settings.read_ahead,
         settings.read_ahead_bytes,
+        Some(conversion),
     );
     for ready in ahead {
         if cancelled {
@@ -61,9 +75,9 @@ pub fn perform(
                 continue;
             }
         };
-        let contexts = session.link.association.contexts();
-        let context =
-            retrieve::choose_context(contexts, &identity, |context| context.scp_role).cloned();
+        let ranked = ranked(&contexts, &identity, &compression, |_| true);
+        let context = ranked.into_iter().find(|context| fits(&object, context));
+        let context = context.cloned();
         let Some(context) = context else {
             let text = format!(
                 "cannot send {instance}: no context with the SCP role for class {} in {}",

@@ -1,6 +1,7 @@
 //! C-MOVE SCP (PS3.4 C.4.2): the objects go to a third party on one association of our own.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,10 @@ use pyserver_store::error::StoreError;
 use pyserver_store::locate::Located;
 use pyserver_store::lookahead::{LookAhead, ReadyObject};
 
-use crate::client_send::proposals_for;
 use crate::error::LinkError;
 use crate::log::Level;
-use crate::peers::Destination;
+use crate::outgoing::{conversion, fits, proposals, ranked};
+use crate::peers::{Compression, Destination};
 use crate::reply::Answer;
 use crate::retrieve::{self, Identity};
 use crate::scu::{Caller, Requestor};
@@ -58,6 +59,7 @@ pub fn perform(
         books: Books::new(located.len(), PENDING_EVERY_ONE),
         sender: Sender::default(),
         originator: (AeTitle::new(&session.calling_ae).ok(), request.message_id),
+        compression: destination.compression.clone(),
         bytes: 0,
     };
     let mut receiver = None;
@@ -113,7 +115,8 @@ fn connect(
         let identity = Identity::of(located);
         (identity.sop_class, identity.transfer_syntax)
     });
-    let proposals = proposals_for(kinds);
+    let has_codecs = session.shared.codecs.is_some();
+    let proposals = proposals(kinds, &destination.compression, has_codecs);
     let id = format!("{}>{}", session.link.id, destination.ae);
     let deadline = Instant::now() + PORT_OPENS_WITHIN;
     let mut pause = FIRST_PAUSE;
@@ -136,6 +139,7 @@ struct Mover {
     books: Books,
     sender: Sender,
     originator: (Option<AeTitle>, u16),
+    compression: Compression,
     bytes: u64,
 }
 
@@ -154,11 +158,19 @@ impl Mover {
         };
         let settings = &session.settings;
         let archive = &session.shared.archive;
-        let ahead = LookAhead::start(
+        let codecs = session.shared.codecs.as_ref();
+        let conversion = conversion(
+            codecs.map(|codecs| Arc::clone(&codecs.pool)),
+            requestor.link.association.contexts().to_vec(),
+            self.compression.clone(),
+            settings.lossy_quality,
+        );
+        let ahead = LookAhead::start_converting(
             archive,
             located,
             settings.read_ahead,
             settings.read_ahead_bytes,
+            Some(conversion),
         );
         let mut broken = None;
         let mut cancelled = false;
@@ -214,7 +226,8 @@ impl Mover {
     ) -> Result<Status, SendError> {
         let object = object.map_err(|error| SendError::Object(error.to_string()))?;
         let contexts = requestor.link.association.contexts();
-        let Some(context) = retrieve::choose_context(contexts, &identity, |_| true) else {
+        let ranked = ranked(contexts, &identity, &self.compression, |_| true);
+        let Some(context) = ranked.into_iter().find(|context| fits(&object, context)) else {
             let (class, syntax) = (identity.sop_class, identity.transfer_syntax);
             let why = format!("the peer accepted no context for class {class} in {syntax}");
             return Err(SendError::Object(why));

@@ -15,6 +15,7 @@ use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome, StoreTime
 use crate::error::LinkError;
 use crate::log::{Level, escaped};
 use crate::policy::{Verdict, export_job};
+use crate::receive_codec::{Waiting, store_in_mode};
 use crate::reply::Answer;
 use crate::session::Session;
 use crate::stats::Stats;
@@ -34,6 +35,8 @@ enum Arriving {
     Direct(Box<Incoming>),
     /// Held until rules have seen it.
     Held(Box<Holder>),
+    /// Held until a codec has changed it.
+    Waiting(Box<Waiting>),
 }
 
 /// What became of an object that was not refused.
@@ -50,6 +53,8 @@ impl StoreReceiver {
         let arriving = if session.policy.is_some() {
             let holder = session.shared.archive.hold(session.syntax_of(context_id));
             holder.map(|holder| Arriving::Held(Box::new(holder)))
+        } else if let Some(waiting) = Waiting::begin(session, context_id, &request) {
+            Ok(Arriving::Waiting(Box::new(waiting)))
         } else {
             let incoming = session.shared.archive.begin(&ReceiveContext {
                 calling_ae: &session.calling_ae,
@@ -81,6 +86,13 @@ impl StoreReceiver {
         let written = match &mut self.arriving {
             Ok(Arriving::Direct(incoming)) => incoming.write(fragment),
             Ok(Arriving::Held(holder)) => holder.write(fragment),
+            Ok(Arriving::Waiting(waiting)) => match waiting.take(fragment) {
+                None => return,
+                Some(direct) => {
+                    self.arriving = direct.map(|incoming| Arriving::Direct(Box::new(incoming)));
+                    return;
+                }
+            },
             Err(_) => return,
         };
         if let Err(error) = written {
@@ -106,6 +118,10 @@ impl StoreReceiver {
                 let object = holder.finish(class.as_str(), sop.as_str());
                 object.and_then(|object| judge(session, object))
             }
+            Ok(Arriving::Waiting(waiting)) => waiting
+                .finish()
+                .and_then(Incoming::finish)
+                .map(Done::Stored),
             Err(error) => Err(error),
         };
         if outcome.is_ok() && !session.settings.export_converters.is_empty() {
@@ -209,14 +225,14 @@ fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
                 called_ae: &session.called_ae,
                 durability: None,
             };
-            let stored = archive.store_received(&object, sender, device, jobs)?;
+            let stored = store_in_mode(session, object, sender, device, jobs)?;
             Ok(Done::Stored(stored))
         }
     }
 }
 
 /// One for each export converter.
-fn export_jobs(session: &Session, sop_instance: &str) -> Vec<Vec<u8>> {
+pub fn export_jobs(session: &Session, sop_instance: &str) -> Vec<Vec<u8>> {
     let converters = &session.settings.export_converters;
     if converters.is_empty() {
         return Vec::new();

@@ -57,6 +57,10 @@ pub struct Settings {
     pub read_ahead: usize,
     /// Bytes ahead in the retrieve pipeline.
     pub read_ahead_bytes: u64,
+    /// Mode for objects that arrive (`IncomingCompression`).
+    pub incoming_compression: String,
+    /// Quality of lossy compression (`LossyQuality`), 1 to 100.
+    pub lossy_quality: u8,
     /// Matches returned at most by one C-FIND; 0 = no limit.
     pub find_results_max: u64,
     /// Whether counts and the like are answered (`EnableComputedFields`).

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use parking_lot::RwLock;
 use pyserver_store::archive::Archive;
 
+use crate::codecs::Codecs;
 use crate::log::Log;
 use crate::policy::{Bell, Policy};
 use crate::settings::Settings;
@@ -16,6 +17,8 @@ use crate::stats::Stats;
 pub struct Shared {
     /// Where objects live.
     pub archive: Arc<Archive>,
+    /// Codec workers, where there are any.
+    pub codecs: Option<Codecs>,
     /// Lines on their way to the log files.
     pub log: Log,
     /// Counters.
@@ -41,11 +44,12 @@ impl Drop for Slot {
 
 impl Shared {
     /// Begins with empty books.
-    pub fn new(archive: Arc<Archive>, settings: Settings) -> Self {
+    pub fn new(archive: Arc<Archive>, settings: Settings, codecs: Option<Codecs>) -> Self {
         let log = Log::default();
         log.set_debug_level(settings.debug_level);
         Self {
             archive,
+            codecs,
             log,
             stats: Stats::default(),
             shutdown: Shutdown::default(),

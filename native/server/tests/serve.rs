@@ -21,7 +21,7 @@ use pyserver_proto::vr::Vr;
 use pyserver_server::Server;
 use pyserver_server::client::{self, GetTarget};
 use pyserver_server::identifier;
-use pyserver_server::peers::{Destination, PeerEntry, Peers};
+use pyserver_server::peers::{Compression, Destination, PeerEntry, Peers};
 use pyserver_server::scu::{Caller, Proposal, Requestor};
 use pyserver_server::settings::{Settings, UnknownPeers};
 use pyserver_store::archive::Archive;
@@ -49,7 +49,7 @@ impl Site {
         let archive = Arc::new(archive);
         let mut settings = settings();
         change(&mut settings);
-        let server = Server::new(Arc::clone(&archive), settings);
+        let server = Server::new(Arc::clone(&archive), settings, None);
         server.start().unwrap();
         Self {
             folder,
@@ -68,7 +68,7 @@ impl Site {
             ae: "SITE".into(),
             host: "127.0.0.1".into(),
             port,
-            compression: "un".into(),
+            compression: Compression::default(),
         }
     }
 
@@ -94,7 +94,7 @@ fn entry(ae: &str, port: u16) -> PeerEntry {
         ae: ae.into(),
         host: "127.0.0.1".into(),
         port: port.to_string(),
-        compression: "un".into(),
+        compression: Compression::default(),
     }
 }
 
@@ -131,6 +131,8 @@ fn settings() -> Settings {
         connect_timeout: PATIENCE,
         read_ahead: 5,
         read_ahead_bytes: 64 << 20,
+        incoming_compression: "un".into(),
+        lossy_quality: 95,
         find_results_max: 0,
         computed_fields: true,
         export_converters: Vec::new(),

@@ -52,6 +52,9 @@ pub enum StoreError {
     /// Another process has the archive open.
     #[error("the archive in {} is in use by another process", .0.display())]
     Busy(PathBuf),
+    /// The object cannot be put into the form that is wanted.
+    #[error("{0}")]
+    Codec(String),
     /// The configuration cannot work.
     #[error("configuration: {0}")]
     Config(String),
@@ -71,7 +74,9 @@ impl StoreError {
                 STATUS_OUT_OF_RESOURCES
             }
             Self::Refused { status, .. } | Self::Io { status, .. } => *status,
-            Self::Index(_) | Self::Busy(_) | Self::Config(_) => STATUS_PROCESSING_FAILURE,
+            Self::Index(_) | Self::Busy(_) | Self::Config(_) | Self::Codec(_) => {
+                STATUS_PROCESSING_FAILURE
+            }
         }
     }
 

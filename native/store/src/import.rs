@@ -2,12 +2,16 @@
 //!
 //! The file given is read, never moved or changed.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use pyserver_proto::scan::HeaderScanner;
 use pyserver_proto::tag::Tag;
 
 use crate::archive::Archive;
+use crate::codec_held::write_file;
+use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
 use crate::config::Durability;
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::file_object::open_object;
@@ -28,6 +32,66 @@ impl Archive {
         })?;
         opened.pieces(|piece| incoming.write(piece))?;
         incoming.finish()
+    }
+
+    /// The same, in a compression mode carried out by `pool`. An object that cannot be changed is stored as
+    /// it is, with a warning.
+    pub fn add_file_as(
+        &self,
+        path: &Path,
+        calling_ae: &str,
+        pool: &CodecPool,
+        (mode, quality): (&str, u8),
+    ) -> Result<StoreOutcome, StoreError> {
+        let opened = open_object(path)?;
+        let headerless = self.shared.config().file_name_syntax.is_v2();
+        let wish = Wish::to_store(mode, quality, headerless);
+        if wish.leaves_alone(opened.layout.syntax) {
+            return self.add_file(path, calling_ae);
+        }
+        let (sop_class, sop_instance) = self.identity(path)?;
+        let file = File::open(path).map_err(|e| StoreError::io("open", path, e))?;
+        let size = file
+            .metadata()
+            .map_err(|e| StoreError::io("read", path, e))?
+            .len();
+        let offset = opened.layout.dataset_offset;
+        let source = Source {
+            file: file.as_fd(),
+            offset,
+            length: size.saturating_sub(offset),
+            syntax: opened.layout.syntax,
+        };
+        let begin = |syntax| {
+            self.begin(&ReceiveContext {
+                calling_ae,
+                called_ae: "",
+                transfer_syntax: syntax,
+                sop_class_uid: &sop_class,
+                sop_instance_uid: &sop_instance,
+                durability: Some(Durability::Durable),
+            })
+        };
+        let (incoming, warning) = match pool.transcode(&source, &wish) {
+            Ok(Transcoded::New {
+                file,
+                length,
+                syntax,
+            }) => {
+                let mut incoming = begin(syntax)?;
+                write_file(&mut incoming, &file, length)?;
+                (incoming, None)
+            }
+            kept => {
+                let warning = kept.err().map(|error| format!("stored as it is: {error}"));
+                let mut incoming = begin(opened.layout.syntax)?;
+                opened.pieces(|piece| incoming.write(piece))?;
+                (incoming, warning)
+            }
+        };
+        let mut stored = incoming.finish()?;
+        stored.warnings.extend(warning);
+        Ok(stored)
     }
 
     /// Who the object is, read from its data set: what the meta information says does not count.

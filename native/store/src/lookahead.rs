@@ -18,6 +18,7 @@ use pyserver_proto::uid::Uid;
 use rustix::fs::Advice;
 
 use crate::archive::{Archive, Shared};
+use crate::conversion::{Conversion, without_nki};
 use crate::error::StoreError;
 use crate::locate::Located;
 use crate::virtual_device::device_name;
@@ -78,6 +79,7 @@ enum Source {
     /// Prepared when asked for.
     Inline {
         shared: Arc<Shared>,
+        conversion: Option<Arc<Conversion>>,
         objects: std::vec::IntoIter<Located>,
     },
 }
@@ -103,6 +105,18 @@ impl LookAhead {
         objects_ahead: usize,
         bytes_ahead: u64,
     ) -> Self {
+        Self::start_converting(archive, objects, objects_ahead, bytes_ahead, None)
+    }
+
+    /// The same, with objects changed into what their receiver takes.
+    pub fn start_converting(
+        archive: &Archive,
+        objects: Vec<Located>,
+        objects_ahead: usize,
+        bytes_ahead: u64,
+        conversion: Option<Conversion>,
+    ) -> Self {
+        let conversion = conversion.map(Arc::new);
         let shared = Arc::clone(&archive.shared);
         let budget = Arc::new(Budget {
             state: Mutex::new(Spent::default()),
@@ -111,6 +125,7 @@ impl LookAhead {
         });
         let inline = |objects: Vec<Located>| Source::Inline {
             shared: Arc::clone(&shared),
+            conversion: conversion.clone(),
             objects: objects.into_iter(),
         };
         let source = if objects_ahead == 0 || objects.len() < 2 {
@@ -123,6 +138,7 @@ impl LookAhead {
                 shared: Arc::clone(&shared),
                 budget: Arc::clone(&budget),
                 sender,
+                conversion: conversion.clone(),
                 objects: Arc::clone(&objects),
             };
             let thread = std::thread::Builder::new()
@@ -156,8 +172,14 @@ impl Iterator for LookAhead {
                 self.held = ready.object.as_ref().map_or(0, |object| object.length);
                 Some(ready)
             }
-            Source::Inline { shared, objects } => {
-                objects.next().map(|located| prepare(shared, located, 0))
+            Source::Inline {
+                shared,
+                conversion,
+                objects,
+            } => {
+                let conversion = conversion.as_deref();
+                let next = objects.next();
+                next.map(|located| prepare(shared, conversion, located, 0))
             }
         }
     }
@@ -187,6 +209,12 @@ impl Budget {
         !spent.stop
     }
 
+    /// Counts bytes that an object has grown by.
+    fn add(&self, bytes: u64) {
+        let mut spent = self.state.lock();
+        spent.bytes = spent.bytes.saturating_add(bytes);
+    }
+
     fn give_back(&self, bytes: u64) {
         if bytes > 0 {
             let mut spent = self.state.lock();
@@ -200,6 +228,7 @@ struct Worker {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
     sender: Sender<Ready>,
+    conversion: Option<Arc<Conversion>>,
     objects: Arc<Mutex<Vec<Located>>>,
 }
 
@@ -211,10 +240,12 @@ impl Worker {
             if !self.budget.take(expected) {
                 return;
             }
-            let ready = prepare(&self.shared, located, self.budget.bytes_max);
+            let conversion = self.conversion.as_deref();
+            let ready = prepare(&self.shared, conversion, located, self.budget.bytes_max);
             let length = ready.object.as_ref().map_or(0, |object| object.length);
             // What the sender gives back is the real length; keep the sum right.
             self.budget.give_back(expected.saturating_sub(length));
+            self.budget.add(length.saturating_sub(expected));
             if self.sender.send(ready).is_err() {
                 return;
             }
@@ -228,20 +259,48 @@ fn dataset_bytes(located: &Located) -> u64 {
         .saturating_sub(u64::from(located.dataset_offset))
 }
 
-/// Opens one object and announces at most `announce` bytes of it to the kernel.
-fn prepare(shared: &Shared, mut located: Located, announce: u64) -> Ready {
+/// Opens one object, changes it if it must be, and announces at most `announce` bytes of it to the kernel.
+fn prepare(
+    shared: &Shared,
+    conversion: Option<&Conversion>,
+    mut located: Located,
+    announce: u64,
+) -> Ready {
     let object = open(shared, &mut located).and_then(|file| {
         let length = dataset_bytes(&located);
         let offset = u64::from(located.dataset_offset);
-        let content = content(file, offset, length, announce).map_err(|error| {
+        let unreadable = |located: &Located, error| {
             let device = shared.devices.get(usize::from(located.device));
             let path = device.map_or_else(Default::default, |device| device.path(&located.file));
             StoreError::io("read", &path, error)
-        })?;
+        };
         let syntax = Uid::from_value(located.transfer_syntax.as_bytes())
             .map_err(|error| StoreError::Index(error.to_string()))?;
+        let syntax = TransferSyntax::from_uid(&syntax);
+        let native = without_nki(&located, &file).map_err(|error| unreadable(&located, error))?;
+        if let Some(bytes) = native {
+            return Ok(ReadyObject {
+                syntax,
+                length: bytes.len() as u64,
+                content: Content::Memory(bytes),
+            });
+        }
+        let converted = conversion.map(|conversion| conversion.convert(&located, &file, syntax));
+        if let Some(new) = converted.transpose().map_err(StoreError::Codec)?.flatten() {
+            located.transfer_syntax = new.syntax.uid().to_string();
+            return Ok(ReadyObject {
+                syntax: new.syntax,
+                length: new.length,
+                content: Content::File {
+                    file: new.file,
+                    offset: 0,
+                },
+            });
+        }
+        let content =
+            content(file, offset, length, announce).map_err(|error| unreadable(&located, error))?;
         Ok(ReadyObject {
-            syntax: TransferSyntax::from_uid(&syntax),
+            syntax,
             content,
             length,
         })

@@ -1,0 +1,189 @@
+//! Compression of objects on their way in: `IncomingCompression`, or what stands behind a `~` in the AE
+//! title that was called.
+//!
+//! An object that a codec is to see is kept whole until its last fragment; then a worker changes it, and
+//! the archive gets the result. The thread of the association waits meanwhile, and so does the sender.
+//! Whatever goes wrong, the object is stored as it was received, and the log says why. Where a site has
+//! rules they come first, and see the object as it was received.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use pyserver_proto::dimse::CStoreRq;
+use pyserver_proto::tag::Tag;
+use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_store::codec_held::{HeldObject, write_file};
+use pyserver_store::codec_pool::{Transcoded, Wish};
+use pyserver_store::error::StoreError;
+use pyserver_store::held::{Received, Sender};
+use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome};
+
+use crate::log::{Level, escaped};
+use crate::scp_store::export_jobs;
+use crate::session::Session;
+use crate::shared::Shared;
+
+/// An object in the waiting room of the codecs.
+pub struct Waiting {
+    object: HeldObject,
+    wish: Wish,
+    shared: Arc<Shared>,
+    association: String,
+    calling_ae: String,
+    called_ae: String,
+    syntax: TransferSyntax,
+    request: CStoreRq,
+    jobs: Vec<Vec<u8>>,
+}
+
+impl Waiting {
+    /// A place for the object that begins, if a codec is to see it.
+    pub fn begin(session: &Session, context_id: u8, request: &CStoreRq) -> Option<Self> {
+        let codecs = session.shared.codecs.as_ref()?;
+        let syntax = session.syntax_of(context_id);
+        let wish = wish(session, syntax)?;
+        match HeldObject::new(&codecs.held) {
+            Ok(object) => Some(Self {
+                object,
+                wish,
+                shared: Arc::clone(&session.shared),
+                association: session.link.id.clone(),
+                calling_ae: session.calling_ae.clone(),
+                called_ae: session.called_ae.clone(),
+                syntax,
+                request: request.clone(),
+                jobs: export_jobs(session, request.sop_instance_uid.as_str()),
+            }),
+            Err(error) => {
+                session.log(Level::Warning, format!("stored as received: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Takes a fragment. When there is no room for it, the object goes straight into the archive from
+    /// here on: `Some`.
+    pub fn take(&mut self, fragment: &[u8]) -> Option<Result<Incoming, StoreError>> {
+        if self.object.take(fragment) {
+            return None;
+        }
+        self.warn(NO_ROOM);
+        Some(self.begin_store(self.syntax).and_then(|mut incoming| {
+            self.object.write_to(&mut incoming)?;
+            incoming.write(fragment)?;
+            Ok(incoming)
+        }))
+    }
+
+    fn begin_store(&self, transfer_syntax: TransferSyntax) -> Result<Incoming, StoreError> {
+        let mut incoming = self.shared.archive.begin(&ReceiveContext {
+            calling_ae: &self.calling_ae,
+            called_ae: &self.called_ae,
+            transfer_syntax,
+            sop_class_uid: self.request.sop_class_uid.as_str(),
+            sop_instance_uid: self.request.sop_instance_uid.as_str(),
+            durability: None,
+        })?;
+        for job in &self.jobs {
+            incoming.queue(job.clone());
+        }
+        Ok(incoming)
+    }
+
+    fn warn(&self, why: &str) {
+        let text = as_received(self.request.sop_instance_uid.as_str(), why);
+        self.shared
+            .log
+            .line(Level::Warning, &self.association, text);
+    }
+
+    /// The whole object is here: into its new form, and into the archive.
+    pub fn finish(&self) -> Result<Incoming, StoreError> {
+        let codecs = self.shared.codecs.as_ref();
+        let worked =
+            codecs.map(|codecs| self.object.transcode(&codecs.pool, self.syntax, &self.wish));
+        match worked {
+            Some(Ok(Transcoded::New {
+                file,
+                length,
+                syntax,
+            })) => {
+                let mut incoming = self.begin_store(syntax)?;
+                write_file(&mut incoming, &file, length)?;
+                return Ok(incoming);
+            }
+            Some(Err(error)) => self.warn(&error.to_string()),
+            None | Some(Ok(Transcoded::Kept)) => {}
+        }
+        let mut incoming = self.begin_store(self.syntax)?;
+        self.object.write_to(&mut incoming)?;
+        Ok(incoming)
+    }
+}
+
+const NO_ROOM: &str = "no memory left to keep it for a codec";
+
+fn as_received(sop_instance: &str, why: &str) -> String {
+    let sop = escaped(sop_instance.as_bytes());
+    format!("{sop} is stored as received: {}", escaped(why.as_bytes()))
+}
+
+/// What is wanted of an object in this transfer syntax; `None`: nothing.
+fn wish(session: &Session, syntax: TransferSyntax) -> Option<Wish> {
+    let called = session.called_ae.split_once('~').map(|(_, mode)| mode);
+    let configured = session.settings.incoming_compression.as_str();
+    let headerless = session.shared.archive.config().file_name_syntax.is_v2();
+    let quality = session.settings.lossy_quality;
+    let wish = Wish::to_store(called.unwrap_or(configured), quality, headerless);
+    (!wish.leaves_alone(syntax)).then_some(wish)
+}
+
+/// Stores an object that rules have seen, in the mode that is configured.
+pub fn store_in_mode(
+    session: &Session,
+    object: Received,
+    sender: Sender<'_>,
+    device: Option<u16>,
+    jobs: Vec<Vec<u8>>,
+) -> Result<StoreOutcome, StoreError> {
+    let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
+    let changed = change(session, &object).unwrap_or_else(|why| {
+        session.log(Level::Warning, as_received(sop.as_str(), &why));
+        None
+    });
+    let object = changed.unwrap_or(object);
+    let archive = &session.shared.archive;
+    archive.store_received(&object, sender, device, jobs)
+}
+
+/// The object in its new form, if it gets one.
+fn change(session: &Session, object: &Received) -> Result<Option<Received>, String> {
+    let syntax = object.instance.syntax();
+    let (Some(codecs), Some(wish)) = (session.shared.codecs.as_ref(), wish(session, syntax)) else {
+        return Ok(None);
+    };
+    let mut held = HeldObject::new(&codecs.held).map_err(|error| error.to_string())?;
+    let mut has_room = true;
+    let copied = object.pieces(|piece| {
+        has_room = has_room && held.take(piece);
+        Ok(())
+    });
+    copied.map_err(|error| error.to_string())?;
+    if !has_room {
+        return Err(NO_ROOM.to_owned());
+    }
+    let worked = held.transcode(&codecs.pool, syntax, &wish);
+    match worked.map_err(|error| error.to_string())? {
+        Transcoded::Kept => Ok(None),
+        Transcoded::New {
+            mut file, syntax, ..
+        } => {
+            let mut bytes = Vec::new();
+            std::io::Seek::rewind(&mut file)
+                .and_then(|()| file.read_to_end(&mut bytes))
+                .map_err(|error| error.to_string())?;
+            let changed = Received::from_dataset(bytes, syntax);
+            changed.map(Some).map_err(|error| error.to_string())
+        }
+    }
+}

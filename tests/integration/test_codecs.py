@@ -1,0 +1,300 @@
+"""Compression with strangers: what we write they decode, and what they take they get."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pynetdicom import AE, evt
+
+from pyserver import _native
+from pyserver.cli.recompress import recompress_files
+from pyserver.pixels import syntaxes as ts
+from pyserver.pixels.modes import MODES
+from pyserver.pixels.transcode import frames_of, open_dataset
+from tests.conftest import GOLDEN, MakeServer
+from tests.support import dimse
+from tests.support.dataset import Part10, read_file, values
+from tests.support.peers import missing, run
+from tests.support.server import Server, free_port
+
+pytestmark = pytest.mark.peers
+
+INPUTS = GOLDEN / "storage/inputs/comp"
+IMAGES = ("ct_signed12", "dx_unsigned14_mono1", "mr_unsigned12", "nm_16bit_3frames")
+COLOURS = ("sc_rgb8_planar0", "sc_rgb8_odd_7x5", "sc_ybr_full", "palette8_lut16")
+ALL = (*IMAGES, *COLOURS, "us_mono8_4frames", "ct_small_signed16", "rtdose_32bit", "rtstruct")
+
+# Who decodes what, beside our own decoders.
+DCMTK = {
+    ts.JPEG_LOSSLESS: "dcmdjpeg",
+    ts.JPEG_LOSSLESS_SV1: "dcmdjpeg",
+    ts.JPEG_LS: "dcmdjpls",
+    ts.JPEG_LS_NEAR: "dcmdjpls",
+    ts.RLE: "dcmdrle",
+}
+GDCM = frozenset(DCMTK) | {ts.JPEG_2000_LOSSLESS}
+PYDICOM = frozenset({ts.JPEG_2000_LOSSLESS, ts.HTJ2K_LOSSLESS, ts.HTJ2K_RPCL, ts.RLE})
+
+
+def frames(part: Part10) -> list[NDArray[np.int64]]:
+    found = open_dataset(part.data, part.transfer_syntax)
+    assert found is not None
+    decoded = []
+    for frame in frames_of(found):
+        plain = frame.astype(np.int64)
+        if found.image.signed:  # decoders of others leave the unused bits clear
+            plain &= (1 << found.image.bits_stored) - 1
+        decoded.append(plain)
+    return decoded
+
+
+def assert_same_pixels(one: Part10, other: Part10) -> None:
+    for a, b in zip(frames(one), frames(other), strict=True):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.skipif(bool(missing("dcmdjpeg", "gdcmconv")), reason="dcmtk or gdcm is not installed")
+@pytest.mark.parametrize("mode", ["j1", "j2", "js", "j7", "jk", "r1", "h1", "h2"])
+def test_strangers_decode_what_we_encode(mode: str, tmp_path: Path) -> None:
+    folder = tmp_path / "coded"
+    folder.mkdir()
+    names = [*IMAGES, *COLOURS, "us_mono8_4frames", "ct_small_signed16"]
+    if MODES[mode].lossy:  # its palette becomes colours
+        names.remove("palette8_lut16")
+    rows = recompress_files([INPUTS / f"{name}.dcm" for name in names], mode, 95, folder)
+    assert {row["outcome"] for row in rows} == {"changed"}, rows
+    decoders = 0
+    for name in names:
+        coded, original = folder / f"{name}.dcm", read_file(INPUTS / f"{name}.dcm")
+        uid = MODES[mode].syntaxes[0]
+        out = tmp_path / "decoded.dcm"
+        if program := DCMTK.get(uid):
+            # Colours as they are coded, not turned into RGB.
+            colour = ["+cn"] if program == "dcmdjpeg" else []
+            run(program, *colour, coded, out)
+            assert_same_pixels(read_file(out), original)
+            decoders += 1
+        if uid in GDCM:
+            run("gdcmconv", "--raw", coded, out)
+            assert_same_pixels(read_file(out), original)
+            decoders += 1
+        if uid in PYDICOM:
+            _same_by_pydicom(coded, INPUTS / f"{name}.dcm")
+            decoders += 1
+    assert decoders >= len(names)
+
+
+def _same_by_pydicom(coded: Path, original: Path) -> None:
+    one, other = dcmread(coded), dcmread(original)
+    one.pixel_array_options(raw=True)
+    other.pixel_array_options(raw=True)
+    if one.PhotometricInterpretation in ("YBR_RCT", other.PhotometricInterpretation):
+        assert np.array_equal(one.pixel_array, other.pixel_array)
+
+
+class Received:
+    """Objects that a receiver with one transfer syntax took."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Part10] = {}
+
+    def take(self, event: Any) -> int:
+        dataset = event.request.DataSet.getvalue()
+        syntax = str(event.context.transfer_syntax)
+        self.objects[str(event.request.AffectedSOPInstanceUID)] = Part10({}, syntax, dataset)
+        return 0
+
+
+@contextmanager
+def receiver(port: int, syntax: str, classes: list[str]) -> Iterator[Received]:
+    """A storage SCP that accepts one transfer syntax."""
+    received = Received()
+    ae = AE("ONLY")
+    for sop_class in classes:
+        ae.add_supported_context(sop_class, syntax)
+    server = ae.start_server(
+        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, received.take)]
+    )
+    try:
+        yield received
+    finally:
+        server.shutdown()
+
+
+ONE_SYNTAX = {
+    ts.IMPLICIT_LE: "un",
+    ts.EXPLICIT_LE: "un",
+    ts.EXPLICIT_BE: "ub",
+    ts.JPEG_BASELINE: "j3",
+    ts.JPEG_EXTENDED: "j4",
+    ts.JPEG_LOSSLESS: "j2",
+    ts.JPEG_LOSSLESS_SV1: "j1",
+    ts.JPEG_LS: "js",
+    ts.JPEG_LS_NEAR: "j7",
+    ts.JPEG_2000_LOSSLESS: "jk",
+    ts.JPEG_2000: "jl",
+    ts.RLE: "r1",
+    ts.HTJ2K_LOSSLESS: "h1",
+}
+LOSSY = {ts.JPEG_BASELINE, ts.JPEG_EXTENDED, ts.JPEG_2000}
+
+
+def _store(server: Server, names: tuple[str, ...], called: str | None = None) -> dict[str, Part10]:
+    """Store inputs as they are; SOP instance UID to object."""
+    sent = {}
+    for name in names:
+        part = read_file(INPUTS / f"{name}.dcm")
+        texts = values(part.tree())
+        contexts = [(texts[0x00080016], [part.transfer_syntax])]
+        with dimse.Association(server.address, contexts, called=called or server.aet) as peer:
+            answer = peer.store(
+                texts[0x00080016], texts[0x00080018], part.transfer_syntax, part.data
+            )
+        assert answer.status == 0
+        sent[texts[0x00080018]] = part
+    return sent
+
+
+def _carries(uid: str, part: Part10) -> bool:
+    if uid in ts.UNCOMPRESSED:
+        return True
+    found = open_dataset(part.data, part.transfer_syntax)
+    if found is None:
+        return False
+    lossy_jpeg = uid in (ts.JPEG_BASELINE, ts.JPEG_EXTENDED)
+    negative = found.image.signed and any((frame < 0).any() for frame in frames_of(found))
+    palette = found.image.is_palette and ts.SYNTAXES[uid].lossy
+    return not (lossy_jpeg and negative) and (palette or not ts.why_not(uid, found.image))
+
+
+def test_peers_that_take_one_syntax_get_everything_it_can_carry(make_server: MakeServer) -> None:
+    ports = {uid: free_port() for uid in ONE_SYNTAX}
+    lines = [f"ONE{n} 127.0.0.1 {ports[uid]} {ONE_SYNTAX[uid]}" for n, uid in enumerate(ONE_SYNTAX)]
+    server = make_server(ini=["UnknownPeers = all"], peers=lines)
+    sent = _store(server, (*ALL, "jpegls_mr", "jpeg_baseline_rgb"))
+    classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
+    for number, uid in enumerate(ONE_SYNTAX):
+        with receiver(ports[uid], uid, classes) as received:
+            _move(server, f"ONE{number}", sent)
+        expected = {instance for instance, part in sent.items() if _carries(uid, part)}
+        assert set(received.objects) == expected, (uid, server.log_tail())
+        for instance, part in received.objects.items():
+            assert part.transfer_syntax == uid
+            if uid not in LOSSY and uid != ts.JPEG_LS_NEAR and not _no_pixels(part):
+                assert_same_pixels(part, sent[instance])
+
+
+def _move(server: Server, destination: str, sent: dict[str, Part10]) -> None:
+    """One C-MOVE for the studies of all objects."""
+    studies = sorted({values(part.tree())[0x0020000D] for part in sent.values()})
+    peer = {"ae": server.aet, "host": "127.0.0.1", "port": server.port}
+    keys = {"StudyInstanceUID": studies}
+    _native.move(peer, "MOVER", "study", "study", keys, destination)
+
+
+def _no_pixels(part: Part10) -> bool:
+    return open_dataset(part.data, part.transfer_syntax) is None
+
+
+def test_incoming_objects_are_stored_in_the_mode_that_is_configured(
+    make_server: MakeServer,
+) -> None:
+    server = make_server(ini=["UnknownPeers = all", "IncomingCompression = j2"])
+    sent = _store(server, ("mr_unsigned12", "rtstruct"))
+    stored = _stored(server)
+    assert sorted(part.transfer_syntax for part in stored.values()) == [
+        ts.IMPLICIT_LE,
+        ts.JPEG_LOSSLESS,
+    ]
+    for instance, part in stored.items():
+        if part.transfer_syntax == ts.JPEG_LOSSLESS:
+            assert_same_pixels(part, sent[instance])
+    assert server.fsck()["clean"] is True
+
+
+def _stored(server: Server) -> dict[str, Part10]:
+    rows = server.tables()["DICOMImages"]
+    return {str(row["SOPInstanc"]): read_file(server.path(str(row["ObjectFile"]))) for row in rows}
+
+
+def test_dropped_files_have_a_mode_of_their_own(make_server: MakeServer) -> None:
+    server = make_server(ini=["DroppedFileCompression = js"])
+    assert server.cli_json("add", str(INPUTS / "mr_unsigned12.dcm"))["added"] == 1
+    (part,) = _stored(server).values()
+    assert part.transfer_syntax == ts.JPEG_LS
+
+
+def test_nki_files_are_decoded_for_every_peer(make_server: MakeServer) -> None:
+    port = free_port()
+    server = make_server(
+        ini=["UnknownPeers = all", "IncomingCompression = n4", "FileNameSyntax = 6"],
+        peers=[f"ONE 127.0.0.1 {port} un"],
+    )
+    sent = _store(server, ("mr_unsigned12", "us_mono8_4frames", "sc_rgb8_planar0"))
+    (nki, *_) = [path for path in server.files() if path.endswith(".v2")]
+    assert b"\xdf\x7f\x10\x00" in server.path(nki).read_bytes()
+    classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
+    with receiver(port, ts.EXPLICIT_LE, classes) as received:
+        _move(server, "ONE", sent)
+    assert set(received.objects) == set(sent)
+    for instance, part in received.objects.items():
+        assert_same_pixels(part, sent[instance])
+
+
+def test_a_codec_that_is_killed_costs_its_object_the_change_only(make_server: MakeServer) -> None:
+    server = make_server(ini=["UnknownPeers = all", "IncomingCompression = j2"])
+    _store(server, ("mr_unsigned12",))
+    (worker,) = _workers(server)
+    os.kill(worker, signal.SIGKILL)
+    while Path(f"/proc/{worker}/exe").exists() and _is_running(worker):
+        time.sleep(0.01)
+    _store(server, ("ct_small_signed16",))
+    _store(server, ("dx_unsigned14_mono1",))
+    syntaxes = sorted(part.transfer_syntax for part in _stored(server).values())
+    assert syntaxes == [ts.EXPLICIT_LE, ts.JPEG_LOSSLESS, ts.JPEG_LOSSLESS]
+    assert server.fsck()["clean"] is True
+
+
+def _is_running(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def _workers(server: Server) -> list[int]:
+    """Child processes of the server."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            stat = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(stat[1]) == server.pid:
+                found.append(int(entry.name))
+    return found
+
+
+def test_a_damaged_object_is_stored_as_it_came(make_server: MakeServer) -> None:
+    server = make_server(ini=["UnknownPeers = all", "IncomingCompression = un"])
+    part = read_file(INPUTS / "jpegls_mr.dcm")
+    begin = part.data.index(b"\xff\xd8\xff")
+    damaged = part.data[: begin + 2] + bytes(40) + part.data[begin + 42 :]
+    texts = values(part.tree())
+    with dimse.Association(
+        server.address, [(texts[0x00080016], [part.transfer_syntax])], called=server.aet
+    ) as peer:
+        sop = (texts[0x00080016], texts[0x00080018])
+        assert peer.store(*sop, part.transfer_syntax, damaged).status == 0
+    (stored,) = _stored(server).values()
+    assert (stored.transfer_syntax, stored.data) == (part.transfer_syntax, damaged)
+    server.stop()  # the log is written in batches
+    log = "".join(path.read_text() for path in (server.home / "logs").glob("*"))
+    assert "is stored as received" in log
