@@ -12,13 +12,12 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pyserver import _native
 from pyserver.config.settings import Settings
 from pyserver.policy.context import INFO, PATIENT_ID, SERIES, SOP_INSTANCE, STUDY, Context, Services
-from pyserver.policy.forward import KNOWN_CODES, ForwardArguments
+from pyserver.policy.forward import KNOWN_CODES
 from pyserver.policy.jobs import DELAYED, Job
 from pyserver.policy.problems import CommandError, ParseError, Problem, Undelivered
 from pyserver.policy.processes import CommandLine, command_line
@@ -163,8 +162,8 @@ def queue_delayed(context: Context, arguments: DelayedArguments) -> None:
         int(time.time()),
         json.dumps(work, sort_keys=True),
     )
-    if context.exporting:
-        context.services.queue.edit(added=[job.encode()])
+    if context.exporting and context.services.queue is not None:
+        context.services.queue(job.encode())
     else:
         context.jobs.append(job.encode())
 
@@ -235,26 +234,28 @@ def perform(services: Services, settings: Settings, job: Job) -> None:
             uids = [file["sop_instance_uid"] for file in files]
             services.archive.delete("image", uids)
         else:
-            _forward(services, work, job, files)
+            _forward(services, settings, work, files)
 
 
 def _forward(
-    services: Services, work: dict[str, Any], job: Job, files: list[dict[str, Any]]
+    services: Services, settings: Settings, work: dict[str, Any], files: list[dict[str, Any]]
 ) -> None:
-    clauses = work["clauses"]
-    arguments = ForwardArguments(Template((clauses["to"],)), clauses.get("compressed", ""))
-    for file in files:
-        path = Path(file["path"])
-        context = Context(
-            services,
-            _native.Instance.open(path),
-            job.calling_ae,
-            job.called_ae,
-            label="delayed forward",
-            file=path,
-            exporting=True,
-        )
-        services.forwards.send(context, context.instance, arguments)
+    """C-STORE of all files over one association."""
+    target = work["clauses"]["to"]
+    peer, _ = services.forwards.peer(target, target)
+    if not files:
+        return
+    try:
+        report = _native.send(peer, settings.ae_title, [str(file["path"]) for file in files])
+    except _native.PeerUnavailable as error:
+        raise Undelivered(f"{target}: {error}", unreachable=True) from error
+    except _native.PeerError as error:
+        raise Undelivered(f"{target}: {error}", unreachable=False) from error
+    if report["failed"]:
+        first = report["failures"][0]["reason"]
+        text = f"{target}: {report['failed']} of {len(files)} objects were not taken: {first}"
+        raise Undelivered(text, unreachable=False)
+    services.log(INFO, f"{report['sent']} objects sent to {target}")
 
 
 def _get(services: Services, settings: Settings, work: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ class _Pending:
 
     job: Job
     numbers: list[int] = field(default_factory=list)
+    failures: int = 0
     due: float = 0.0
 
 
@@ -60,6 +61,7 @@ class Exports:
         self._wait = wait
         self._log = services.log
         self._changed = threading.Condition()
+        self._reading = threading.Lock()
         self._lanes: dict[int, Lane] = {}
         self._threads: list[threading.Thread] = []
         self._done: list[int] = []
@@ -104,6 +106,11 @@ class Exports:
         deadline = time.monotonic() + patience_s
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def add(self, payload: bytes) -> None:
+        """Queue a record by itself."""
+        self._queue.edit(added=[payload])
+        self._read()
 
     # What commands ask.
 
@@ -183,6 +190,10 @@ class Exports:
 
     def _read(self) -> int:
         """Sort new records into lanes; how many."""
+        with self._reading:
+            return self._read_all()
+
+    def _read_all(self) -> int:
         count = 0
         while jobs := self._queue.jobs(self._cursor, BATCH):
             with self._changed:
@@ -287,11 +298,16 @@ class Exports:
                 self._done += pending.numbers
                 self._changed.notify_all()
                 return
-            if kind == "retry":
+            pending.failures += 1
+            most = self._settings.forward.delayed_retries_max
+            if kind == "retry" and most and pending.failures > most:
+                reason = f"tried too often: {reason}"
+            elif kind == "retry":
                 self._log(WARNING, f"queued, to be tried again: {reason}")
                 again = self._delayed.setdefault(pending.job.text, pending)
                 if again is not pending:
                     again.numbers = pending.numbers + again.numbers
+                    again.failures = pending.failures
                 again.due = time.monotonic() + self._settings.forward.retry_delay_s
                 return
         *others, last = pending.numbers
