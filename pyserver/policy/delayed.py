@@ -8,6 +8,7 @@ objects in the index when it is done, not when it is queued.
 
 import datetime
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -136,6 +137,19 @@ def _seconds(template: Template | None, column: int) -> int:
     return int(text or 0)
 
 
+def prefetch_arguments(_text: str, _column: int, _problems: list[Problem]) -> DelayedArguments:
+    """`prefetch`: all files of the patient."""
+    return DelayedArguments("prefetch", "patient")
+
+
+def preretrieve_arguments(text: str, column: int, problems: list[Problem]) -> DelayedArguments:
+    """`preretrieve AE`: all objects of the patient from there."""
+    if not text.strip():
+        raise ParseError(column, "expected: an AE title")
+    source = parse_template(text.strip(), column + 1, problems)
+    return DelayedArguments("get", "patient", (("from", source),))
+
+
 def queue_delayed(context: Context, arguments: DelayedArguments) -> None:
     """Queue the work for the object at hand."""
     work: dict[str, Any] = {
@@ -228,6 +242,8 @@ def perform(services: Services, settings: Settings, job: Job) -> None:
             raise CommandError(f"{work['words'][0]}: exit code {code}")
     elif operation == "get":
         _get(services, settings, work)
+    elif operation == "prefetch":
+        _read_ahead(objects(services, work))
     else:
         files = objects(services, work)
         if operation == "delete":
@@ -256,6 +272,16 @@ def _forward(
         text = f"{target}: {report['failed']} of {len(files)} objects were not taken: {first}"
         raise Undelivered(text, unreachable=False)
     services.log(INFO, f"{report['sent']} objects sent to {target}")
+
+
+def _read_ahead(files: list[dict[str, Any]]) -> None:
+    """Ask the kernel for the files, so that they are in memory when someone wants them."""
+    for file in files:
+        handle = os.open(file["path"], os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(handle)
 
 
 def _get(services: Services, settings: Settings, work: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from pyserver.config.settings import Settings
 from pyserver.policy.context import ERROR, INFO, WARNING, Context, Outcome, Services
 from pyserver.policy.converters import Converter, export_converters, import_finder
 from pyserver.policy.delayed import perform
+from pyserver.policy.failures import TAKEN, left_files, read_failures
 from pyserver.policy.jobs import DELAYED, EXPORT, FORWARD, Job
 from pyserver.policy.lane import Lane
 from pyserver.policy.parser import Line
@@ -90,12 +91,25 @@ class Exports:
 
     def start(self) -> None:
         """Take up what an earlier run left, then wait for more."""
+        self._take_over()
         left = self._read()
         if left:
             text = f"{left} queued exports of the last run: one of each converter may go out twice"
             self._log(INFO, text)
         for name, work in (("queue", self._dispatch), ("queue done", self._take_off)):
             self._spawn(name, work)
+
+    def _take_over(self) -> None:
+        """Queue what a Conquest server left in its retry files."""
+        for path in left_files(self._settings.home):
+            try:
+                jobs = read_failures(path, int(time.time()))
+                if jobs:
+                    self._queue.edit(added=[job.encode() for job in jobs])
+                path.rename(path.with_name(path.name + TAKEN))
+                self._log(INFO, f"{path.name}: {len(jobs)} exports of Conquest taken over")
+            except OSError as error:
+                self._log(WARNING, f"{path}: {error.strerror}")
 
     def stop(self, patience_s: float) -> None:
         """Finish what is under way; the rest stays queued, and so does what takes longer."""
