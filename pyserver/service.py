@@ -105,11 +105,10 @@ class Service:
         )
         self._uids = self._uid_table(self.settings)
         self._forwards = Forwards(self.settings, self.log)
-        self._queue = _native.WorkQueue(self._archive)
         self._exports = Exports(
             self.settings,
             self._services(self.settings),
-            self._queue,
+            _native.WorkQueue(self._archive),
             self._server.wait_for_work,
         )
         self._server.set_rules(self._import_rules(self.settings))
@@ -237,9 +236,10 @@ class Service:
         return _native.UidTable(self._archive, settings.native.uid_prefix)
 
     def _services(self, settings: Settings) -> Services:
-        return make_services(
-            settings, self._archive, self._uids, self.log, self._forwards, self._queue
-        )
+        def queue(payload: bytes) -> None:
+            self._exports.add(payload)
+
+        return make_services(settings, self._archive, self._uids, self.log, self._forwards, queue)
 
     def _import_rules(self, settings: Settings) -> ImportRules | None:
         """What to ask about objects that arrive; None without import converters."""

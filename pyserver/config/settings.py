@@ -109,6 +109,7 @@ class ForwardSettings:
     level: str
     close_delay_s: float
     collect_delay_s: float
+    delayed_retries_max: int
     release: bool
 
 
@@ -420,6 +421,7 @@ class _Reader:
             retry_failed=self.flag("RetryForwardFailed"),
             level=self.choice("ForwardAssociationLevel"),
             close_delay_s=self.number("ForwardAssociationCloseDelay"),
+            delayed_retries_max=self.number("MaximumDelayedFetchForwardRetries"),
             collect_delay_s=self.number("ForwardCollectDelay"),
             release=self.flag("ForwardAssociationRelease"),
         )

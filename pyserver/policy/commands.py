@@ -29,6 +29,8 @@ from pyserver.policy.delayed import (
     LEVELS,
     DelayedArguments,
     delayed_arguments,
+    prefetch_arguments,
+    preretrieve_arguments,
     queue_delayed,
 )
 from pyserver.policy.forward import forward_arguments, run_forward
@@ -233,8 +235,22 @@ COMMANDS: tuple[Command, ...] = (
     _row("defer", "defer", nothing, actions.defer, "Run the line again later.", Where.EXPORT),
     _later("merge", "merge study ...", "merge series"),
     _later("submit", "submit ...", "send by another program"),
-    _later("prefetch", "prefetch", "read the patient's files ahead"),
-    _later("preretrieve", "preretrieve AE", "fetch the patient"),
+    _row(
+        "prefetch",
+        "prefetch",
+        prefetch_arguments,
+        queue_delayed,
+        "Read the patient's files into memory later.",
+        STORED,
+    ),
+    _row(
+        "preretrieve",
+        "preretrieve AE",
+        preretrieve_arguments,
+        queue_delayed,
+        "Fetch the patient later.",
+        STORED,
+    ),
     _later("testmode", "testmode s", "add to file names", IMPORT),
     _later("virtualserver", "virtualserver N", "choose virtual servers", Where.QUERY),
     _later("retry", "retry", "store the object again", IMPORT),

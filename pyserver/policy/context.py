@@ -61,7 +61,8 @@ class Services:
     log: Callable[[int, str], None]
     processes: Any
     forwards: Any = None
-    queue: Any = None
+    # Queues a record of work that does not come with an image.
+    queue: Callable[[bytes], None] | None = None
     folders: tuple[Path, ...] = ()
     shell: bool = False
     devices: int = 1

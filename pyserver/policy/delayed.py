@@ -8,17 +8,17 @@ objects in the index when it is done, not when it is queued.
 
 import datetime
 import json
+import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pyserver import _native
 from pyserver.config.settings import Settings
 from pyserver.policy.context import INFO, PATIENT_ID, SERIES, SOP_INSTANCE, STUDY, Context, Services
-from pyserver.policy.forward import KNOWN_CODES, ForwardArguments
+from pyserver.policy.forward import KNOWN_CODES
 from pyserver.policy.jobs import DELAYED, Job
 from pyserver.policy.problems import CommandError, ParseError, Problem, Undelivered
 from pyserver.policy.processes import CommandLine, command_line
@@ -137,6 +137,19 @@ def _seconds(template: Template | None, column: int) -> int:
     return int(text or 0)
 
 
+def prefetch_arguments(_text: str, _column: int, _problems: list[Problem]) -> DelayedArguments:
+    """`prefetch`: all files of the patient."""
+    return DelayedArguments("prefetch", "patient")
+
+
+def preretrieve_arguments(text: str, column: int, problems: list[Problem]) -> DelayedArguments:
+    """`preretrieve AE`: all objects of the patient from there."""
+    if not text.strip():
+        raise ParseError(column, "expected: an AE title")
+    source = parse_template(text.strip(), column + 1, problems)
+    return DelayedArguments("get", "patient", (("from", source),))
+
+
 def queue_delayed(context: Context, arguments: DelayedArguments) -> None:
     """Queue the work for the object at hand."""
     work: dict[str, Any] = {
@@ -163,8 +176,8 @@ def queue_delayed(context: Context, arguments: DelayedArguments) -> None:
         int(time.time()),
         json.dumps(work, sort_keys=True),
     )
-    if context.exporting:
-        context.services.queue.edit(added=[job.encode()])
+    if context.exporting and context.services.queue is not None:
+        context.services.queue(job.encode())
     else:
         context.jobs.append(job.encode())
 
@@ -229,32 +242,46 @@ def perform(services: Services, settings: Settings, job: Job) -> None:
             raise CommandError(f"{work['words'][0]}: exit code {code}")
     elif operation == "get":
         _get(services, settings, work)
+    elif operation == "prefetch":
+        _read_ahead(objects(services, work))
     else:
         files = objects(services, work)
         if operation == "delete":
             uids = [file["sop_instance_uid"] for file in files]
             services.archive.delete("image", uids)
         else:
-            _forward(services, work, job, files)
+            _forward(services, settings, work, files)
 
 
 def _forward(
-    services: Services, work: dict[str, Any], job: Job, files: list[dict[str, Any]]
+    services: Services, settings: Settings, work: dict[str, Any], files: list[dict[str, Any]]
 ) -> None:
-    clauses = work["clauses"]
-    arguments = ForwardArguments(Template((clauses["to"],)), clauses.get("compressed", ""))
+    """C-STORE of all files over one association."""
+    target = work["clauses"]["to"]
+    peer, _ = services.forwards.peer(target, target)
+    if not files:
+        return
+    try:
+        report = _native.send(peer, settings.ae_title, [str(file["path"]) for file in files])
+    except _native.PeerUnavailable as error:
+        raise Undelivered(f"{target}: {error}", unreachable=True) from error
+    except _native.PeerError as error:
+        raise Undelivered(f"{target}: {error}", unreachable=False) from error
+    if report["failed"]:
+        first = report["failures"][0]["reason"]
+        text = f"{target}: {report['failed']} of {len(files)} objects were not taken: {first}"
+        raise Undelivered(text, unreachable=False)
+    services.log(INFO, f"{report['sent']} objects sent to {target}")
+
+
+def _read_ahead(files: list[dict[str, Any]]) -> None:
+    """Ask the kernel for the files, so that they are in memory when someone wants them."""
     for file in files:
-        path = Path(file["path"])
-        context = Context(
-            services,
-            _native.Instance.open(path),
-            job.calling_ae,
-            job.called_ae,
-            label="delayed forward",
-            file=path,
-            exporting=True,
-        )
-        services.forwards.send(context, context.instance, arguments)
+        handle = os.open(file["path"], os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(handle)
 
 
 def _get(services: Services, settings: Settings, work: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from pyserver.config.settings import Settings
 from pyserver.policy.context import ERROR, INFO, WARNING, Context, Outcome, Services
 from pyserver.policy.converters import Converter, export_converters, import_finder
 from pyserver.policy.delayed import perform
+from pyserver.policy.failures import TAKEN, left_files, read_failures
 from pyserver.policy.jobs import DELAYED, EXPORT, FORWARD, Job
 from pyserver.policy.lane import Lane
 from pyserver.policy.parser import Line
@@ -43,6 +44,7 @@ class _Pending:
 
     job: Job
     numbers: list[int] = field(default_factory=list)
+    failures: int = 0
     due: float = 0.0
 
 
@@ -60,6 +62,7 @@ class Exports:
         self._wait = wait
         self._log = services.log
         self._changed = threading.Condition()
+        self._reading = threading.Lock()
         self._lanes: dict[int, Lane] = {}
         self._threads: list[threading.Thread] = []
         self._done: list[int] = []
@@ -88,12 +91,25 @@ class Exports:
 
     def start(self) -> None:
         """Take up what an earlier run left, then wait for more."""
+        self._take_over()
         left = self._read()
         if left:
             text = f"{left} queued exports of the last run: one of each converter may go out twice"
             self._log(INFO, text)
         for name, work in (("queue", self._dispatch), ("queue done", self._take_off)):
             self._spawn(name, work)
+
+    def _take_over(self) -> None:
+        """Queue what a Conquest server left in its retry files."""
+        for path in left_files(self._settings.home):
+            try:
+                jobs = read_failures(path, int(time.time()))
+                if jobs:
+                    self._queue.edit(added=[job.encode() for job in jobs])
+                path.rename(path.with_name(path.name + TAKEN))
+                self._log(INFO, f"{path.name}: {len(jobs)} exports of Conquest taken over")
+            except OSError as error:
+                self._log(WARNING, f"{path}: {error.strerror}")
 
     def stop(self, patience_s: float) -> None:
         """Finish what is under way; the rest stays queued, and so does what takes longer."""
@@ -104,6 +120,11 @@ class Exports:
         deadline = time.monotonic() + patience_s
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def add(self, payload: bytes) -> None:
+        """Queue a record by itself."""
+        self._queue.edit(added=[payload])
+        self._read()
 
     # What commands ask.
 
@@ -183,6 +204,10 @@ class Exports:
 
     def _read(self) -> int:
         """Sort new records into lanes; how many."""
+        with self._reading:
+            return self._read_all()
+
+    def _read_all(self) -> int:
         count = 0
         while jobs := self._queue.jobs(self._cursor, BATCH):
             with self._changed:
@@ -287,11 +312,16 @@ class Exports:
                 self._done += pending.numbers
                 self._changed.notify_all()
                 return
-            if kind == "retry":
+            pending.failures += 1
+            most = self._settings.forward.delayed_retries_max
+            if kind == "retry" and most and pending.failures > most:
+                reason = f"tried too often: {reason}"
+            elif kind == "retry":
                 self._log(WARNING, f"queued, to be tried again: {reason}")
                 again = self._delayed.setdefault(pending.job.text, pending)
                 if again is not pending:
                     again.numbers = pending.numbers + again.numbers
+                    again.failures = pending.failures
                 again.due = time.monotonic() + self._settings.forward.retry_delay_s
                 return
         *others, last = pending.numbers

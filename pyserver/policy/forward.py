@@ -194,7 +194,7 @@ class Forwards:
         to = arguments.to.render(context)
         calling = _text(arguments.calling, context) or self.settings.ae_title
         called = _text(arguments.called, context) or to
-        peer, code = self._peer(to, called)
+        peer, code = self.peer(to, called)
         code = arguments.code or code
         stored = instance.transfer_syntax
         syntaxes = syntaxes_for(code, stored)
@@ -210,7 +210,7 @@ class Forwards:
             raise Undelivered(text, unreachable=False)
         context.log(INFO, f"forward to {to}: {context.text(SOP_INSTANCE)}")
 
-    def _peer(self, to: str, called: str) -> tuple[dict[str, Any], str]:
+    def peer(self, to: str, called: str) -> tuple[dict[str, Any], str]:
         """Address and compression of an AE title, or of `host:port`."""
         peer_map = self.settings.peer_map
         if (address := peer_map.resolve(to)) is not None:

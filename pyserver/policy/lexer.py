@@ -107,6 +107,9 @@ def faults_of_strings(line: str) -> list[tuple[int, str, str]]:
         inner = line[start + 1 : at - 1]
         if at == len(line) and (at - start < 2 or line[-1] != '"'):
             found.append((start + 1, "this string does not end", ""))
+        elif at - start == 2 and (line[at : at + 1].isalnum() or line[at : at + 1] == "%"):
+            hint = "begin the string with one quote"
+            found.append((start + 1, '"" is an empty string, and text follows it', hint))
         elif '""' in inner:
             hint = "Conquest itself drops both"
             found.append((start + inner.index('""') + 2, '"" in a string is one quote here', hint))

@@ -20,7 +20,7 @@ def make_services(
     uids: _native.UidTable,
     log: Callable[[int, str], None],
     forwards: Forwards,
-    queue: _native.WorkQueue,
+    queue: Callable[[bytes], None],
 ) -> Services:
     """What converters may use of this server."""
     rules = settings.rules

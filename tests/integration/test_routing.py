@@ -216,3 +216,25 @@ def test_what_is_refused_becomes_a_dead_letter_that_can_be_sent_again(
     assert wait_for(lambda: waiting(server) == 0)
     server.restart()
     assert waiting(server) == 0
+
+
+@pytest.mark.peers
+def test_what_a_conquest_server_left_is_taken_over(
+    make_server: MakeServer, receiver: Receiver
+) -> None:
+    receiver.start()
+    server = start(make_server, receiver, "ExportConverters = 0")
+    send(server, [image(1, 1, "CODE"), image(2, 1, "CODE")])
+    server.stop()
+    record = bytearray(1536)
+    for at, text in ((0, "/d/a.dcm"), (1060, "1.2.777.1.2"), (1196, "SCU"), (1214, "SCP")):
+        record[at : at + len(text)] = text.encode()
+    (server.home / "ExportFailures5678_0").write_bytes(record)
+    server.configure(
+        ["ExportConverters = 1", "ExportConverter0 = forward to REGION"],
+        [f"REGION 127.0.0.1 {receiver.port} un"],
+    )
+    server.start()
+    assert wait_for(lambda: receiver.received == ["1.2.777.1.2"])
+    assert (server.home / "ExportFailures5678_0.taken").exists()
+    assert wait_for(lambda: waiting(server) == 0)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyserver.policy.failures import TAKEN, left_files, read_failures
 from pyserver.policy.forward import (
     EXPLICIT,
     IMPLICIT,
@@ -203,3 +206,23 @@ def test_forms_to_propose() -> None:
     assert syntaxes_for("ul", IMPLICIT) == [EXPLICIT, IMPLICIT]
     assert syntaxes_for("as", EXPLICIT) == [EXPLICIT, IMPLICIT]
     assert syntaxes_for("un", jpeg) == [jpeg]
+
+
+def test_retry_files_of_conquest_are_understood(tmp_path: Path) -> None:
+    def record(sop: str, converter: int, done: bool = False) -> bytes:
+        data = bytearray(1536)
+        texts = ((0, "/d/a.dcm"), (1060, sop), (1196, "SCU"), (1214, "SCP"))
+        for at, text in texts:
+            data[at : at + len(text)] = text.encode()
+        data[1126] = converter
+        if done:
+            data[0] = 0
+        return bytes(data)
+
+    path = tmp_path / "ExportFailures5678_0"
+    path.write_bytes(record("1.2", 3) + record("1.3", 0, done=True) + record("", 1) + b"cut")
+    assert left_files(tmp_path) == [path]
+    (job,) = read_failures(path, 7)
+    assert job == Job(EXPORT, 3, "1.2", "SCU", "SCP", 7)
+    path.rename(path.with_name(path.name + TAKEN))
+    assert left_files(tmp_path) == []

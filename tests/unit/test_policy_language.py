@@ -168,6 +168,7 @@ def test_targets() -> None:
         ("append one to f", 7, 'expected: "string" to file'),
         ('nop "abc', 5, "this string does not end"),
         ('append "a""b" to f', 10, '"" in a string is one quote'),
+        ('append ""a"" to f', 8, '"" is an empty string, and text follows it'),
         ("nopx", 1, "'nopx' is taken for nop"),
         ("lua: print(1)", 1, "Lua is not available yet"),
         ("x.lua(1)", 1, "Lua is not available yet"),
