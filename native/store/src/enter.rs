@@ -208,6 +208,7 @@ impl WriteTxn<'_> {
             level: Level::Study,
             time: head.accessed,
             image: ImageKey::default(),
+            images: 0,
             key,
             calling_ae: String::new(),
             called_ae: String::new(),

@@ -15,6 +15,7 @@ use crate::plan::{Counted, Value};
 use crate::row::column;
 use crate::row_query::CellPlan;
 use crate::schema::{ImageKey, Level};
+use crate::virtual_device::virtual_device;
 
 /// Character set of text that was decoded.
 const UTF8: &[u8] = b"ISO_IR 192";
@@ -140,8 +141,11 @@ fn file_of(file: Option<&Cell>, device: Option<&Cell>) -> Option<(u16, String)> 
     };
     let device = text(device)?;
     let number = device.trim().strip_prefix(DEVICE_PREFIX)?;
-    let number = number.split('.').next()?.parse().ok()?;
-    Some((number, text(file)?.trim_end().replace('\\', "/")))
+    let device = match number.split_once('.') {
+        Some((_, server)) => virtual_device(server.parse().ok()?),
+        None => number.parse().ok()?,
+    };
+    Some((device, text(file)?.trim_end().replace('\\', "/")))
 }
 
 /// A path as the index spells it, one character for each byte on the disk.
@@ -216,7 +220,8 @@ mod tests {
             Some((0, "P1/1.2/x.dcm".into()))
         );
         assert_eq!(of(b"P1/x.dcm ", b"MAG12 "), Some((12, "P1/x.dcm".into())));
-        assert_eq!(of(b"x.dcm", b"MAG0.2"), Some((0, "x.dcm".into())));
+        let elsewhere = Some((virtual_device(2), "x.dcm".into()));
+        assert_eq!(of(b"x.dcm", b"MAG0.2"), elsewhere);
         assert_eq!(of(b"x.dcm", b"JUKEBOX1"), None);
         assert_eq!(file_of(Some(&Cell::Null), Some(&cell(b"MAG0"))), None);
     }

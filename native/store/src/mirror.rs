@@ -261,6 +261,10 @@ impl Mirror {
                     None => false,
                 },
                 (Level::Study, ChangeKind::Rewritten) => maker.whole_study(&change.key)?,
+                (Level::Series, ChangeKind::Cloned) => {
+                    maker.images(change.image, change.images)?;
+                    true
+                }
                 _ => false,
             };
             let goes = change.kind == ChangeKind::Deleted || !stands;

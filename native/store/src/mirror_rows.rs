@@ -17,6 +17,7 @@ use crate::index_error::IndexError;
 use crate::layout::{CHARSET, ColumnSource};
 use crate::row::ColumnIter;
 use crate::schema::{ImageKey, Level};
+use crate::virtual_device::device_name;
 
 /// Conquest clears these bits of its access times.
 const ACCESS_TIME_STEP: u32 = 31;
@@ -66,11 +67,19 @@ impl<'t> RowMaker<'t> {
         let facts = row.facts()?;
         let mut cells = self.cells(Level::Image, row.columns, &above.keys, row.head.accessed);
         cells.push(file_cell(facts.file, self.form));
-        cells.push(Cell::Text(format!("MAG{}", facts.device)));
+        cells.push(Cell::Text(device_name(facts.device)));
         self.images.insert(key);
         let [.., images] = &mut self.rows;
         images.push(cells);
         Ok(true)
+    }
+
+    /// Adds those that are still there of images with consecutive numbers in one series.
+    pub(crate) fn images(&mut self, first: ImageKey, count: u32) -> Result<(), IndexError> {
+        for image in first.image..first.image.saturating_add(u64::from(count)) {
+            self.image(ImageKey { image, ..first })?;
+        }
+        Ok(())
     }
 
     /// Adds a study and its patient, if they are there.
