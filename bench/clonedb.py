@@ -99,14 +99,15 @@ class TargetServer(OursDurable):
 class Curve:
     """Images over time."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._points: list[tuple[float, int]] = []
 
     def note(self, what: str, _done: int, _total: int) -> None:
         """Takes what clonedb tells: `12345 images, 67890/s`."""
         count = what.partition(" ")[0]
         if count.isdigit():
-            self._points.append((time.monotonic(), int(count)))
+            self._points.append((self._clock(), int(count)))
 
     def sample(self) -> Sample:
         """The curve, and the rate over the last tenth of the images as a share of the first's."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import growth, load, quiet, report, rounds
+from bench import clonedb, databases, index, load, quiet, report, rounds
 from bench.__main__ import main
 from bench.peers import Dcmqrscp, Peer, Storescp, installed
 from bench.rounds import Target, Work, interleave
@@ -75,10 +75,45 @@ def test_a_failing_peer_is_named_and_the_others_go_on() -> None:
 
 
 def test_a_flat_line_has_the_ratio_one() -> None:
-    flat = growth.summary({"records": [1.0], "rates": [100.0] * 20})
+    flat = index.deciles([100.0] * 20)
     assert flat["last_to_first"] == 1.0
-    falling = growth.summary({"records": [1.0], "rates": [100.0] * 10 + [50.0] * 10})
+    falling = index.deciles([100.0] * 10 + [50.0] * 10)
     assert falling["last_to_first"] == 0.5
+
+
+def test_a_curve_tells_its_first_and_last_tenth() -> None:
+    clock = iter([0.0, 1.0, 2.0, 4.0])
+    curve = clonedb.Curve(lambda: next(clock))
+    assert curve.sample() == {}
+    curve.note("Listing patients", 3, 0)
+    for images in (0, 100, 900, 1000):
+        curve.note(f"{images} images, 1/s", 0, 10)
+    sample = curve.sample()
+    # The first hundred take a second, the last hundred two.
+    assert sample["entered"] == [0, 100, 900, 1000]
+    assert sample["last_to_first"] == 0.5
+    at, per_s = databases.rates(sample["seconds"], sample["entered"])
+    assert (at[0], per_s[0]) == (sample["seconds"][1], 100.0)
+
+
+def test_clonedb_writes_a_row_per_driver(tmp_path: Path) -> None:
+    assert main(["clonedb", "--smoke", "--json", str(tmp_path / "rows.json")]) == 0
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert row["driver"] == "lmdb"
+    assert row["images"] == 17_500
+    for field in ("images_per_s", "read_per_record_ms", "bytes_per_million", "startup_s"):
+        assert row[field] > 0, field
+
+
+def test_an_unknown_driver_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["clonedb", "--smoke", "--drivers", "lmdb,nonsense"]) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_patients_of_the_read_test_are_spread() -> None:
+    items = [str(number) for number in range(10)]
+    assert clonedb.spread(items, 5) == ["0", "2", "4", "6", "8"]
+    assert clonedb.spread(items, 20) == items
 
 
 def test_the_report_tells_targets_and_figures(

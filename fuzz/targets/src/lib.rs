@@ -8,6 +8,7 @@
 
 #![allow(clippy::panic, reason = "a target reports what it finds by panicking")]
 
+pub mod clone;
 pub mod columns;
 pub mod convert;
 pub mod dataset;
@@ -41,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("charset", text::charset),
     ("matcher", text::matcher),
     ("query", query::query),
+    ("clone", clone::clone),
     ("filename", names::filename),
     ("extract", columns::extract),
     ("store", store::store),

@@ -20,7 +20,9 @@ use crate::layout::Layout;
 use crate::lmdb::{self, RoTxn, RwTxn, Tables};
 use crate::parents::Parents;
 use crate::schema::{Counters, Level, meta_key};
-use crate::sop_index::{self, SopMemory, SopState};
+use crate::sop_filter::SopFilter;
+use crate::sop_index::{self, SopState};
+use crate::sop_memory::SopMemory;
 
 /// The error number of a failed or short write.
 const EIO: i32 = 5;
@@ -71,6 +73,10 @@ pub(crate) struct WriterState {
     pub counters: Option<Counters>,
     pub sop: SopState,
     pub parents: Parents,
+    /// Of the SOP index, while many images are entered.
+    pub filter: Option<SopFilter>,
+    /// Images entered since there was last a filter to make.
+    pub unfiltered: u64,
 }
 
 impl Index {
@@ -131,6 +137,7 @@ impl Index {
         let txn = self.env.write_txn()?;
         if state.counters.is_none() {
             state.parents = Parents::default();
+            state.filter = None;
             state.counters = Some(read_counters(self, &txn)?);
             state.sop = sop_index::read_state(&self.tables, &txn)?;
         }
@@ -327,6 +334,7 @@ impl WriteTxn<'_> {
         match &result {
             Ok(()) => {
                 index.generation.store(generation, Ordering::Release);
+                state.filter = state.filter.take().filter(|filter| !filter.is_idle());
                 state.counters = Some(counters);
                 state.sop = sop;
                 state.keep = true;

@@ -9,10 +9,6 @@
 //! image row has the last word, so entries of deleted images do no harm and are dropped when they are many.
 //! A run is cut into chunks by the first bits of the hash: key run u32, chunk u32.
 
-use std::collections::BTreeMap;
-
-use parking_lot::RwLock;
-
 use crate::bytes::Reader;
 use crate::changes::{Change, ChangeKind};
 use crate::heads::ImageRow;
@@ -21,6 +17,8 @@ use crate::index_error::IndexError;
 use crate::lmdb::{Tables, append, from_key};
 use crate::lookup::key_of;
 use crate::schema::{ImageKey, Level, meta_key};
+use crate::sop_filter::SopFilter;
+use crate::sop_memory::Entries;
 
 /// Entries in memory before they become a run. LIMIT: about 5 MB, twice.
 pub const MEMORY_MAX: usize = 1 << 17;
@@ -28,21 +26,11 @@ pub const MEMORY_MAX: usize = 1 << 17;
 const CHUNK_ENTRIES: u64 = 112;
 /// Bytes of an entry.
 const ENTRY: usize = 18;
+/// Making the filter costs about as much for this many entries as looking for one image in all runs.
+const FILTER_PAYS: u64 = 64;
 /// Images stored for each step of merging or dropping a chunk. Ten million images need seven passes over
 /// each entry, an eighth of a step per image.
 const IMAGES_PER_STEP: u64 = 4;
-
-/// One generation of entries in memory, ordered as runs are: hash and image to series.
-type Entries = BTreeMap<(u64, u64), u32>;
-
-/// What is in memory, for the writer and all readers.
-#[derive(Default)]
-pub(crate) struct SopMemory {
-    /// Entries that are in no run yet.
-    current: RwLock<Entries>,
-    /// Entries of the youngest run, for readers whose transaction is older than that run.
-    previous: RwLock<Entries>,
-}
 
 /// A run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +224,7 @@ impl Index {
             for change in &changes {
                 if change.kind == ChangeKind::New {
                     let hash = state.hash(&change.key);
-                    memory.insert((hash, change.image.image), change.image.series);
+                    memory.insert(hash, change.image.image, change.image.series);
                 }
                 if change.kind == ChangeKind::Cloned {
                     self.load_cloned(&state, change, &mut memory)?;
@@ -264,7 +252,7 @@ impl Index {
             }
             let row = ImageRow::split(row)?;
             let sop_instance = key_of(self.layout(), Level::Image, row.columns);
-            memory.insert((state.hash(sop_instance), key.image), key.series);
+            memory.insert(state.hash(sop_instance), key.image, key.series);
         }
         Ok(())
     }
@@ -278,17 +266,8 @@ impl Index {
     ) -> Result<Option<ImageKey>, IndexError> {
         let hash = state.hash(sop_instance);
         let mut found = Vec::new();
-        // Only the lower end is searched for; the upper one is looked at in passing.
-        let mut take = |entries: &Entries| {
-            let from = entries.range((hash, 0)..);
-            let equal = from.take_while(|((h, _), _)| *h == hash);
-            found.extend(equal.map(|((_, image), series)| ImageKey {
-                series: *series,
-                image: *image,
-            }));
-        };
-        take(&self.sop.current.read());
-        take(&self.sop.previous.read());
+        found.extend(self.sop.current.read().images(hash));
+        found.extend(self.sop.previous.read().images(hash));
         for run in &state.runs {
             let key = chunk_key(run.id, run.chunk(hash));
             if let Some(chunk) = self.tables.sop_runs.get(txn, &key)? {
@@ -333,12 +312,56 @@ impl WriteTxn<'_> {
     /// Remembers a new image.
     pub(crate) fn enter_sop(&mut self, sop_instance: &[u8], image: ImageKey) {
         let hash = self.sop.hash(sop_instance);
+        if let Some(filter) = &mut self.state.filter {
+            filter.insert(hash);
+        }
         let mut memory = self.index.sop.current.write();
-        memory.insert((hash, image.image), image.series);
+        memory.insert(hash, image.image, image.series);
+    }
+
+    /// Told of images that are about to be entered: makes the filter once reading all runs costs little beside
+    /// looking for each image in each of them.
+    pub(crate) fn prepare_sop_filter(&mut self, images: u64) -> Result<(), IndexError> {
+        let fits = self
+            .state
+            .filter
+            .as_ref()
+            .is_some_and(|filter| !filter.is_full());
+        if let Some(filter) = self.state.filter.as_mut().filter(|_| fits) {
+            filter.touch();
+            return Ok(());
+        }
+        self.state.filter = None;
+        self.state.unfiltered += images;
+        let in_memory = self.index.sop.current.read().len() + self.index.sop.previous.read().len();
+        let entries = self.sop.entries() + in_memory as u64;
+        if self.state.unfiltered < entries / FILTER_PAYS {
+            return Ok(());
+        }
+        let mut filter = SopFilter::new(entries + images);
+        for memory in [&self.index.sop.current, &self.index.sop.previous] {
+            for hash in memory.read().hashes() {
+                filter.insert(hash);
+            }
+        }
+        for chunk in self.index.tables.sop_runs.iter(&self.txn)? {
+            let entries = chunk?.1.chunks_exact(ENTRY);
+            for (hash, ..) in entries.map_while(entry) {
+                filter.insert(hash);
+            }
+        }
+        self.state.filter = Some(filter);
+        self.state.unfiltered = 0;
+        Ok(())
     }
 
     /// The youngest image with this SOP Instance UID, whether its series is alive or not.
     pub(crate) fn sop_entry(&self, sop_instance: &[u8]) -> Result<Option<ImageKey>, IndexError> {
+        if let Some(filter) = &self.state.filter
+            && !filter.may_contain(self.sop.hash(sop_instance))
+        {
+            return Ok(None);
+        }
         self.index.lookup_sop(&self.txn, &self.sop, sop_instance)
     }
 
@@ -362,16 +385,16 @@ impl WriteTxn<'_> {
 
     fn flush_sop_memory(&mut self) -> Result<(), IndexError> {
         let index = self.index;
-        let memory = index.sop.current.read();
-        let run = self.sop.new_run(memory.len() as u64);
+        let entries = index.sop.current.read().sorted();
+        let run = self.sop.new_run(entries.len() as u64);
         let mut chunk = Vec::with_capacity(4096);
         let mut number = 0;
-        for ((hash, image), series) in memory.iter() {
-            if run.chunk(*hash) != number {
+        for (hash, image, series) in entries {
+            if run.chunk(hash) != number {
                 put_chunk(self, run.id, number, &mut chunk)?;
-                number = run.chunk(*hash);
+                number = run.chunk(hash);
             }
-            put_entry(&mut chunk, *hash, *image, *series);
+            put_entry(&mut chunk, hash, image, series);
         }
         put_chunk(self, run.id, number, &mut chunk)?;
         self.sop.runs.push(run);
@@ -474,15 +497,6 @@ fn put_chunk(
         chunk.clear();
     }
     Ok(())
-}
-
-impl SopMemory {
-    /// The run that covers the memory is committed.
-    pub(crate) fn forget(&self) {
-        // Both are held, so that no reader finds an entry in neither.
-        let mut previous = self.previous.write();
-        *previous = std::mem::take(&mut *self.current.write());
-    }
 }
 
 #[cfg(test)]
