@@ -85,7 +85,7 @@ def main(words: list[str]) -> int:
     out = Path(__file__).resolve().parent / "out"
     out.mkdir(exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=options.folder or out) as folder,
+        tempfile.TemporaryDirectory(dir=(options.folder or out).absolute()) as folder,
         quiet.Awake(options.awake),
         closing(quiet.Memory(Path(folder), wanted=not options.smoke)) as memory_filler,
     ):

@@ -30,6 +30,8 @@ READ_KEYS = "0008,0018=;0020,000E=;0020,000D=;0010,0010=;0020,0013=;0020,1041="
 # A patient of this many images is what the manual's archive has on average.
 USUAL = (270, 330)
 ASSOCIATIONS = 3
+# Fewer points than this tell nothing about first and last.
+POINTS_MIN = 4
 # Conquest's clonedb answers when it is done: hours for the whole archive.
 CONQUEST_SECONDS = 24 * 3600.0
 
@@ -104,14 +106,16 @@ class Curve:
         self._points: list[tuple[float, int]] = []
 
     def note(self, what: str, _done: int, _total: int) -> None:
-        """Takes what clonedb tells: `12345 images, 67890/s`."""
+        """Takes what clonedb tells: `12345 images, 67890/s`; before the first image other words."""
         count = what.partition(" ")[0]
         if count.isdigit():
             self._points.append((self._clock(), int(count)))
+        else:
+            self._points = [(self._clock(), 0)]
 
     def sample(self) -> Sample:
         """The curve, and the rate over the last tenth of the images as a share of the first's."""
-        if not self._points:
+        if len(self._points) < POINTS_MIN:
             return {}
         begin, end = self._points[0], self._points[-1]
 

@@ -86,7 +86,7 @@ def test_a_curve_tells_its_first_and_last_tenth() -> None:
     curve = clonedb.Curve(lambda: next(clock))
     assert curve.sample() == {}
     curve.note("Listing patients", 3, 0)
-    for images in (0, 100, 900, 1000):
+    for images in (100, 900, 1000):
         curve.note(f"{images} images, 1/s", 0, 10)
     sample = curve.sample()
     # The first hundred take a second, the last hundred two.
@@ -96,13 +96,16 @@ def test_a_curve_tells_its_first_and_last_tenth() -> None:
     assert (at[0], per_s[0]) == (sample["seconds"][1], 100.0)
 
 
+@pytest.mark.timeout(400)
 def test_clonedb_writes_a_row_per_driver(tmp_path: Path) -> None:
     assert main(["clonedb", "--smoke", "--json", str(tmp_path / "rows.json")]) == 0
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert row["driver"] == "lmdb"
     assert row["images"] == 17_500
-    for field in ("images_per_s", "read_per_record_ms", "bytes_per_million", "startup_s"):
+    for field in ("images_per_s", "read_300_ms", "bytes_per_million", "startup_s"):
         assert row[field] > 0, field
+    # Of so few lists a fitted line means nothing, but it is there.
+    assert row.keys() >= {"read_setup_ms", "read_per_record_ms"}
 
 
 def test_an_unknown_driver_is_named(capsys: pytest.CaptureFixture[str]) -> None:
