@@ -110,6 +110,8 @@ class LocalArchive:
         self._get = get
         # A reload puts the new ones here.
         self.settings = settings
+        # A server with converters puts its own way to add a file here.
+        self.add_file: Callable[[str, str], dict[str, Any]] = native.add_file
 
     def find(self, level: str, keys: Keys, limit: int, offset: int) -> list[dict[str, Any]]:
         return self._native.find(query_model(level), level, keys, limit, offset)
@@ -159,7 +161,7 @@ class LocalArchive:
 
     def _add_one(self, path: str, calling_ae: str) -> dict[str, Any]:
         try:
-            return self._native.add_file(path, calling_ae)
+            return self.add_file(path, calling_ae)
         except Exception as error:
             # One file that cannot be read must not end the run; the caller lists it.
             return {"status": -1, "outcome": "refused", "file": "", "reason": str(error)}
