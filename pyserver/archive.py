@@ -151,6 +151,8 @@ class LocalArchive:
         self._clone = clone
         # A reload puts the new ones here.
         self.settings = settings
+        # A server with converters puts its own way to add a file here.
+        self.add_file: Callable[[str, str], dict[str, Any]] = self.store_file
 
     def find(self, level: str, keys: Keys, limit: int, offset: int) -> list[dict[str, Any]]:
         return self._native.find(query_model(level), level, keys, limit, offset)
@@ -210,11 +212,15 @@ class LocalArchive:
             self._native, peer, self.settings.ae_title, server, associations, restart, progress
         )
 
+    def store_file(self, path: str, calling_ae: str) -> dict[str, Any]:
+        """Store the object in a file, compressed as `DroppedFileCompression` says."""
+        mode = self.settings.dropped_compression
+        quality = self.settings.native.lossy_quality
+        return self._native.add_file(path, calling_ae, self._codecs, mode, quality)
+
     def _add_one(self, path: str, calling_ae: str) -> dict[str, Any]:
         try:
-            mode = self.settings.dropped_compression
-            quality = self.settings.native.lossy_quality
-            return self._native.add_file(path, calling_ae, self._codecs, mode, quality)
+            return self.add_file(path, calling_ae)
         except Exception as error:
             # One file that cannot be read must not end the run; the caller lists it.
             return {"status": -1, "outcome": "refused", "file": "", "reason": str(error)}

@@ -24,6 +24,7 @@ from pyserver.incoming import DropFolder, IncomingThread
 from pyserver.index.choose import open_with_database
 from pyserver.logfiles import Line, LogFiles
 from pyserver.pixels.pool import make_pool
+from pyserver.policy.adding import Adding
 from pyserver.policy.context import Services
 from pyserver.policy.converters import import_converters
 from pyserver.policy.exports import Exports
@@ -111,7 +112,11 @@ class Service:
             _native.WorkQueue(self._archive),
             self._server.wait_for_work,
         )
-        self._server.set_rules(self._import_rules(self.settings))
+        rules = self._import_rules(self.settings)
+        self._server.set_rules(rules)
+        self._adding = Adding(self.access.store_file, self._exports.add)
+        self._adding.use(self.settings, rules)
+        self.access.add_file = self._adding.add
         self._rates = RateMeter(RATED)
         self._log = LogFiles(
             self.settings.log_dir,
@@ -180,6 +185,7 @@ class Service:
                 rules = self._import_rules(settings)
                 self._server.reload(settings.to_native())
                 self._server.set_rules(rules)
+                self._adding.use(settings, rules)
                 self._forwards.settings = settings
                 self._exports.reload(settings, self._services(settings))
             except Exception as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyserver.policy.arguments import TextToFile
 from pyserver.policy.context import INFO, WARNING, Context, Outcome
-from pyserver.policy.files import file_name
+from pyserver.policy.files import file_name, work_folder
 from pyserver.policy.matching import as_number, is_between, matches
 from pyserver.policy.problems import CommandError
 from pyserver.policy.processes import CommandLine, run_command
@@ -77,7 +77,7 @@ def system(context: Context, line: CommandLine) -> None:
 
 def process_with(context: Context, line: CommandLine) -> None:
     """`process with`: a program gets the object as a file and may change it."""
-    handle, name = tempfile.mkstemp(".dcm", "process-", context.services.home)
+    handle, name = tempfile.mkstemp(".dcm", "process-", work_folder(context.services.home))
     os.close(handle)
     path = Path(name)
     try:

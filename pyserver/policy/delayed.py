@@ -10,18 +10,33 @@ import datetime
 import json
 import os
 import re
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyserver import _native
 from pyserver.config.settings import Settings
-from pyserver.policy.context import INFO, PATIENT_ID, SERIES, SOP_INSTANCE, STUDY, Context, Services
+from pyserver.policy.context import (
+    INFO,
+    PATIENT_ID,
+    SERIES,
+    SOP_INSTANCE,
+    STUDY,
+    Context,
+    Outcome,
+    Services,
+)
+from pyserver.policy.files import work_folder
 from pyserver.policy.forward import KNOWN_CODES
 from pyserver.policy.jobs import DELAYED, Job
+from pyserver.policy.lexer import unquoted
+from pyserver.policy.parser import Line
 from pyserver.policy.problems import CommandError, ParseError, Problem, Undelivered
 from pyserver.policy.processes import CommandLine, command_line
+from pyserver.policy.runtime import run_line
 from pyserver.policy.template import Template, parse_template
 
 LEVELS = ("patient", "study", "series", "image")
@@ -46,6 +61,7 @@ _UNIQUE = {
     "SERIES": "SeriesInstanceUID",
     "STUDY": "StudyInstanceUID",
 }
+_SCRIPT = re.compile(r" script (.*)", re.IGNORECASE | re.DOTALL)
 _SPLIT = re.compile(r"(\d+)/(\d+)")
 SERIES_DATE = "0008,0021"
 
@@ -59,6 +75,7 @@ class DelayedArguments:
     clauses: tuple[tuple[str, Template], ...] = ()
     after_s: int = 0
     command: CommandLine | None = None
+    script: str = ""
 
     def clause(self, name: str) -> Template | None:
         """The value of a clause, or None."""
@@ -74,6 +91,7 @@ def delayed_arguments(operation: str) -> Callable[[str, int, list[Problem]], Del
         if words is None or level not in LEVELS:
             raise ParseError(column, "expected: patient, study, series or image")
         rest = text[words.end() :]
+        rest, script = _script(rest, operation, column)
         clauses, command = _clauses(rest, column + words.end(), problems)
         found = dict(clauses)
         after = found.pop("after", None)
@@ -88,9 +106,22 @@ def delayed_arguments(operation: str) -> Callable[[str, int, list[Problem]], Del
             tuple(found.items()),
             _seconds(after, column),
             command,
+            script,
         )
 
     return parse
+
+
+def _script(text: str, operation: str, column: int) -> tuple[str, str]:
+    """The clauses and, behind them, the commands that change what is sent."""
+    if operation == "process" or not (found := _SCRIPT.search(text)):
+        return text, ""
+    if operation != "forward":
+        raise ParseError(column + found.start(), f"script has no meaning for {operation}")
+    body = found[1].strip()
+    if len(body) > 1 and body[0] == body[-1] == '"':
+        body = unquoted(body[1:-1])
+    return text[: found.start()], body
 
 
 def _clauses(
@@ -108,8 +139,6 @@ def _clauses(
             clauses.append(("compressed", Template((form[1].lower(),))))
             at = form.end()
             continue
-        if name == "script":
-            raise ParseError(column + at, "script is not available yet in delayed work")
         if found is None or (name not in _VALUED and name != "by"):
             word = text[at:].split(maxsplit=1)[0]
             raise ParseError(column + at, f"{word!r} is no clause")
@@ -163,6 +192,8 @@ def queue_delayed(context: Context, arguments: DelayedArguments) -> None:
             work[name] = context.text(tag)
     if arguments.level == "image":
         work["image"] = context.text(SOP_INSTANCE)
+    if arguments.script:
+        work["script"] = arguments.script
     if "age" in work["clauses"]:
         work["date_of"] = context.text(SERIES_DATE)
     if arguments.command is not None:
@@ -231,7 +262,9 @@ def objects(services: Services, work: dict[str, Any]) -> list[dict[str, Any]]:
     return files
 
 
-def perform(services: Services, settings: Settings, job: Job) -> None:
+def perform(
+    services: Services, settings: Settings, job: Job, parse_script: Callable[[str], Line]
+) -> None:
     """Do the work of a record. Raises Undelivered when a peer is in the way, else CommandError."""
     work: dict[str, Any] = json.loads(job.text)
     operation = work["operation"]
@@ -250,26 +283,59 @@ def perform(services: Services, settings: Settings, job: Job) -> None:
             uids = [file["sop_instance_uid"] for file in files]
             services.archive.delete("image", uids)
         else:
-            _forward(services, settings, work, files)
+            _forward(services, settings, work, files, parse_script)
 
 
 def _forward(
-    services: Services, settings: Settings, work: dict[str, Any], files: list[dict[str, Any]]
+    services: Services,
+    settings: Settings,
+    work: dict[str, Any],
+    files: list[dict[str, Any]],
+    parse_script: Callable[[str], Line],
 ) -> None:
     """C-STORE of all files over one association."""
     target = work["clauses"]["to"]
     peer, _ = services.forwards.peer(target, target)
-    if not files:
+    paths = [str(file["path"]) for file in files]
+    if not paths:
         return
+    with tempfile.TemporaryDirectory(dir=work_folder(services.home)) as folder:
+        if "script" in work:
+            paths = _changed(services, parse_script(work["script"]), paths, Path(folder))
+        _send(services, settings, target, peer, paths)
+
+
+def _changed(services: Services, line: Line, paths: list[str], folder: Path) -> list[str]:
+    """Copies with the script run on them. When it fails for one, nothing is sent."""
+    copies = []
+    for number, path in enumerate(paths):
+        instance = _native.Instance.open(path)
+        context = Context(services, instance, "", "", label="delayed script", file=Path(path))
+        outcome = run_line(line, context)
+        if context.failures:
+            raise CommandError(f"not sent, its script failed: {context.failures[0]}")
+        if outcome not in (Outcome.DESTROY, Outcome.REJECT):
+            copies.append(str(folder / f"{number}.dcm"))
+            instance.save(copies[-1])
+    return copies
+
+
+def _send(
+    services: Services,
+    settings: Settings,
+    target: str,
+    peer: Mapping[str, str | int],
+    paths: list[str],
+) -> None:
     try:
-        report = _native.send(peer, settings.ae_title, [str(file["path"]) for file in files])
+        report = _native.send(peer, settings.ae_title, paths)
     except _native.PeerUnavailable as error:
         raise Undelivered(f"{target}: {error}", unreachable=True) from error
     except _native.PeerError as error:
         raise Undelivered(f"{target}: {error}", unreachable=False) from error
     if report["failed"]:
         first = report["failures"][0]["reason"]
-        text = f"{target}: {report['failed']} of {len(files)} objects were not taken: {first}"
+        text = f"{target}: {report['failed']} of {len(paths)} objects were not taken: {first}"
         raise Undelivered(text, unreachable=False)
     services.log(INFO, f"{report['sent']} objects sent to {target}")
 

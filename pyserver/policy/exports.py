@@ -7,6 +7,7 @@ letter that `pyserver queue` lists. A record that was done and not yet taken off
 was killed is done again at the next start, which says so.
 """
 
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pyserver.policy.context import ERROR, INFO, WARNING, Context, Outcome, Serv
 from pyserver.policy.converters import Converter, export_converters, import_finder
 from pyserver.policy.delayed import perform
 from pyserver.policy.failures import TAKEN, left_files, read_failures
+from pyserver.policy.files import WORK_FOLDER
 from pyserver.policy.jobs import DELAYED, EXPORT, FORWARD, Job
 from pyserver.policy.lane import Lane
 from pyserver.policy.parser import Line
@@ -91,6 +93,7 @@ class Exports:
 
     def start(self) -> None:
         """Take up what an earlier run left, then wait for more."""
+        shutil.rmtree(self._settings.home / WORK_FOLDER, ignore_errors=True)
         self._take_over()
         left = self._read()
         if left:
@@ -297,7 +300,9 @@ class Exports:
 
     def _perform(self, job: Job) -> Result:
         try:
-            perform(self._services, self._settings, job)
+            settings = self._settings
+            parse_script = import_finder(settings.ini, settings.home).line
+            perform(self._services, settings, job, parse_script)
         except Undelivered as error:
             again = error.unreachable or self._settings.forward.retry_failed
             return ("retry" if again else "dead", str(error))

@@ -16,6 +16,16 @@ from pyserver.policy.template import Template
 _SEPARATORS = re.compile(r"[/\\\0]")
 
 
+WORK_FOLDER = ".pyserver-work"
+
+
+def work_folder(home: Path) -> Path:
+    """Where files stand that only a running command needs; emptied at the start."""
+    folder = home / WORK_FOLDER
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder
+
+
 def clean(value: str) -> str:
     """A value from outside as one part of a file name."""
     value = _SEPARATORS.sub("_", value)

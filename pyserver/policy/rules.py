@@ -51,6 +51,7 @@ class ImportRules:
     ) -> None:
         self._converters = tuple(converters)
         self._services = services
+        self.home = services.home
         self._failed_status = failed_status
         self._reject_on_error = reject_on_error
         # x, y and z of each association.

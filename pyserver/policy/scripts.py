@@ -9,11 +9,14 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pyserver.policy.commands import find_command
 from pyserver.policy.context import Context, Outcome
+from pyserver.policy.delayed import DelayedArguments, queue_delayed
 from pyserver.policy.forward import ForwardArguments, forward_arguments, run_forward
 from pyserver.policy.lexer import unquoted
 from pyserver.policy.parser import Command, Line, ParseArguments, Where, parse_line
@@ -74,6 +77,9 @@ class Finder:
             if lowered.startswith(start):
                 return _guarding(start.split(" ")[0], parse, run), _ARGUMENTS[start]
         known = find_command(text)
+        if known is not None and known[0].run is queue_delayed:
+            parse_delayed = partial(self._delayed, known[0].parse)
+            return replace(known[0], parse=parse_delayed), known[1]
         if known is None and self._source(text) is not None:
             return _guarding("call", self._call, run_script), 0
         if known is None and self._where is Where.EXPORT and self._is_program(text):
@@ -83,6 +89,17 @@ class Finder:
     def _is_program(self, text: str) -> bool:
         word = text.split(" ", maxsplit=1)[0]
         return shutil.which(word) is not None or (self._home / word).is_file()
+
+    def _delayed(
+        self, parse: ParseArguments, text: str, column: int, problems: list[Problem]
+    ) -> DelayedArguments:
+        """The arguments of delayed work; its script is parsed to know its faults."""
+        arguments: DelayedArguments = parse(text, column, problems)
+        if arguments.script:
+            scripts = Finder(self._home, self._scripts, Where.IMPORT)
+            line = scripts.line(arguments.script)
+            problems.extend(Problem(column, f"in the script, {fault}") for fault in line.problems)
+        return arguments
 
     def _forward(self, text: str, column: int, problems: list[Problem]) -> ForwardArguments:
         # The copy that is sent can be changed, whatever the context.

@@ -67,6 +67,21 @@ def test_a_study_goes_out_once_after_a_restart(make_server: MakeServer) -> None:
         receiver.stop()
 
 
+@pytest.mark.peers
+def test_copies_that_are_sent_can_be_changed(make_server: MakeServer) -> None:
+    receiver = Receiver()
+    receiver.start()
+    line = 'forward study to REGION after 1 script "newuids stage #S"'
+    server = start(make_server, receiver, f"ImportConverter0 = {line}")
+    send(server, [patient_image("1", n) for n in range(2)])
+    try:
+        assert wait_for(lambda: len(receiver.received) == 2 and waiting(server) == 0)
+    finally:
+        receiver.stop()
+    assert not any(uid.startswith("1.2.778") for uid in receiver.received)
+    assert stored(server) == 2 and list((server.home / ".pyserver-work").iterdir()) == []
+
+
 def test_objects_are_deleted_by_selection(make_server: MakeServer) -> None:
     server = make_server(ini=["ImportConverter0 = delete patient sop 1.2.778.1.1 after 1"])
     send(server, [patient_image("1", n) for n in range(3)])

@@ -26,6 +26,9 @@ def test_clauses_come_in_any_order() -> None:
     found = parse(" study after 60 modality CT seriesdesc %V0008,103e to PACS")
     assert (found.level, found.after_s) == ("study", 60)
     assert {name for name, _ in found.clauses} == {"modality", "seriesdesc", "to"}
+    assert parse(' study to P script "set 0010,0010 to ""A""; nop"').script == (
+        'set 0010,0010 to "A"; nop'
+    )
     found = parse(" patient after 0 by run %p::%i x", "process")
     assert found.command is not None and len(found.command.words) == 3
 
@@ -43,6 +46,7 @@ def test_clauses_come_in_any_order() -> None:
         ("process", " patient after 5", "needs `by`"),
         ("process", " patient by x.lua %p", "Lua is not available"),
         ("delete", " patient by rm", "needs `by`"),
+        ("delete", " patient script nop", "no meaning for delete"),
     ],
 )
 def test_faults(operation: str, text: str, says: str) -> None:

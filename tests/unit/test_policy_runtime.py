@@ -146,7 +146,7 @@ def test_process_with_that_spoils_the_file_changes_nothing(rig: Rig) -> None:
         _, context = rig.run(f"process with {command}")
         assert context.failures
         assert context.instance.get("0010,0010") == "Doe^John"
-    assert not list(rig.home.glob("process-*"))
+    assert not list((rig.home / ".pyserver-work").iterdir())
 
 
 def test_python_functions(rig: Rig) -> None:
