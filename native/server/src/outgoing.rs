@@ -52,31 +52,49 @@ pub fn wanted_syntaxes(stored: TransferSyntax, compression: &Compression) -> Vec
     wanted
 }
 
-/// One context for each pair of SOP class and stored syntax, with all that the object may go out in.
-/// (Not a context for each form: receivers such as gdcm's give up when one lacks implicit VR.)
+/// The contexts that objects of these SOP classes and stored syntaxes need.
+///
+/// What is compressed gets a context for itself, stored or wanted: an acceptor chooses within a context
+/// as it likes. The uncompressed forms share one, since receivers such as gdcm's give up when a context
+/// lacks implicit VR. The contexts that an object cannot do without come first, should they not all fit.
 pub fn proposals(
     kinds: impl Iterator<Item = (Uid, Uid)>,
     compression: &Compression,
     has_codecs: bool,
 ) -> Vec<Proposal> {
     let kinds: BTreeSet<(Uid, Uid)> = kinds.collect();
-    let can = |stored: TransferSyntax, uid: &Uid| {
-        has_codecs || *uid == stored.uid() || !stored.is_encapsulated() && is_uncompressed(uid)
-    };
-    kinds
-        .iter()
-        .map(|&(class, syntax)| {
-            let stored = TransferSyntax::from_uid(&syntax);
-            let mut transfer_syntaxes = wanted_syntaxes(stored, compression);
-            transfer_syntaxes.retain(|uid| can(stored, uid));
-            Proposal {
+    let mut proposals: Vec<Proposal> = Vec::new();
+    let mut add = |class: Uid, transfer_syntaxes: Vec<Uid>| {
+        let known =
+            |p: &Proposal| p.abstract_syntax == class && p.transfer_syntaxes == transfer_syntaxes;
+        if !transfer_syntaxes.is_empty() && !proposals.iter().any(known) {
+            proposals.push(Proposal {
                 abstract_syntax: class,
                 transfer_syntaxes,
                 as_scp: false,
-            }
-        })
-        .take(CONTEXTS_MAX)
-        .collect()
+            });
+        }
+    };
+    let wanted_of = |syntax: &Uid| wanted_syntaxes(TransferSyntax::from_uid(syntax), compression);
+    for (class, syntax) in &kinds {
+        let stored = TransferSyntax::from_uid(syntax);
+        let mut wanted = wanted_of(syntax);
+        if stored.is_encapsulated() && wanted.contains(syntax) {
+            add(*class, vec![*syntax]);
+        }
+        wanted.retain(|uid| is_uncompressed(uid) || (uid == syntax && stored.is_deflated()));
+        if has_codecs || !stored.is_encapsulated() {
+            add(*class, wanted);
+        }
+    }
+    for (class, syntax) in kinds.iter().filter(|_| has_codecs) {
+        let wanted = wanted_of(syntax);
+        for uid in wanted.into_iter().filter(|uid| !is_uncompressed(uid)) {
+            add(*class, vec![uid]);
+        }
+    }
+    proposals.truncate(CONTEXTS_MAX);
+    proposals
 }
 
 fn is_uncompressed(uid: &Uid) -> bool {
@@ -180,11 +198,19 @@ mod tests {
         };
         let proposed = |stored, has_codecs| {
             let kinds = [(uid("1.2.3"), uid(stored))];
-            let mut proposals = proposals(kinds.into_iter(), &compression, has_codecs);
-            proposals.remove(0).transfer_syntaxes
+            let proposals = proposals(kinds.into_iter(), &compression, has_codecs);
+            let syntaxes = proposals
+                .into_iter()
+                .map(|proposal| proposal.transfer_syntaxes);
+            syntaxes.collect::<Vec<_>>()
         };
-        assert_eq!(proposed(J1, false), [uid(J1)]);
-        assert_eq!(proposed(IMPLICIT, false), [uid(IMPLICIT), uid(EXPLICIT)]);
-        assert_eq!(proposed(J1, true).len(), 4);
+        let plain = vec![uid(EXPLICIT), uid(IMPLICIT)];
+        assert_eq!(proposed(J1, false), [vec![uid(J1)]]);
+        assert_eq!(proposed(EXPLICIT, false), vec![plain.clone()]);
+        assert_eq!(
+            proposed(J1, true),
+            [vec![uid(J1)], plain.clone(), vec![uid(J2)]]
+        );
+        assert_eq!(proposed(EXPLICIT, true), [plain, vec![uid(J2)]]);
     }
 }

@@ -68,21 +68,34 @@ impl NibbleRun {
     }
 }
 
-/// Rewrites the last `codes` one-byte codes in four bits each.
+/// Rewrites the last `codes` one-byte codes, an even number, in four bits each.
+///
+/// Eight codes at a time, in place: what is written never reaches what is still to be read, and the
+/// output has room for a block beyond its end.
 fn pack(codes: usize, out: &mut Output) {
     let from = out.at - codes;
-    let mut packed = [0; FULL / 2];
-    let pairs = out.bytes[from..out.at].chunks_exact(2);
-    for (slot, pair) in packed.iter_mut().zip(pairs) {
-        *slot = pair[0] << 4 | pair[1] & 0x0F;
+    for eight in 0..codes.div_ceil(8) {
+        let source = from + 8 * eight;
+        let target = from + 2 + 4 * eight;
+        let Some(bytes) = out.bytes.get(source..).and_then(|rest| rest.first_chunk()) else {
+            break;
+        };
+        let word = u64::from_le_bytes(*bytes);
+        let high = (word & EVEN_NIBBLES) << 4;
+        let low = (word >> 8) & EVEN_NIBBLES;
+        let pairs = high | low;
+        let halves = (pairs | (pairs >> 8)) & 0x0000_FFFF_0000_FFFF;
+        let packed = (halves | (halves >> 16)) as u32;
+        if let Some(slot) = out.bytes.get_mut(target..target + 4) {
+            slot.copy_from_slice(&packed.to_le_bytes());
+        }
     }
-    let bytes = codes / 2;
     out.bytes[from] = NIBBLES;
     out.bytes[from + 1] = codes as u8;
-    out.bytes[from + 2..from + 2 + bytes].copy_from_slice(&packed[..bytes]);
-    out.at = from + 2 + bytes;
+    out.at = from + 2 + codes / 2;
 }
 
+const EVEN_NIBBLES: u64 = 0x000F_000F_000F_000F;
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
