@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyserver.config.database import BUILT
+from tests.support.databases import Mariadb, Postgres, Sqlite
+
+POSTGRES, MARIADB = Postgres(), Mariadb()
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,23 @@ def _lmdb_bytes(home: Path, _folder: Path) -> int:
     return (home / "index" / "data.mdb").stat().st_blocks * 512
 
 
+def _sqlite_bytes(home: Path, _folder: Path) -> int:
+    return folder_bytes(Sqlite.file(home).parent)
+
+
+def _postgres_bytes(_home: Path, _folder: Path) -> int:
+    # Each run has a database of its own.
+    sizes = "SELECT sum(pg_database_size(datname)) FROM pg_database WHERE datname LIKE 'conquest%'"
+    with POSTGRES.connect("") as connection:
+        row = connection.execute(sizes).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _mariadb_bytes(_home: Path, _folder: Path) -> int:
+    # Its own statistics lag behind.
+    return sum(folder_bytes(folder) for folder in (MARIADB.folder / "data").glob("conquest*"))
+
+
 DRIVERS = {
     driver.name: driver
     for driver in (
@@ -47,6 +67,35 @@ DRIVERS = {
             "no",
             "built in; the default",
             size=_lmdb_bytes,
+        ),
+        Driver(
+            "sqlite",
+            "SQLite behind LMDB",
+            "WAL, synchronous NORMAL; LMDB every commit synced",
+            "for reading",
+            "size of the database alone",
+            start=lambda _folder: Sqlite().fresh(),
+            size=_sqlite_bytes,
+        ),
+        Driver(
+            "postgres",
+            "PostgreSQL behind LMDB",
+            "PostgreSQL's defaults; LMDB every commit synced",
+            "for reading",
+            "size of the database alone",
+            start=lambda _folder: POSTGRES.fresh(),
+            stop=lambda _folder: POSTGRES.kill(),
+            size=_postgres_bytes,
+        ),
+        Driver(
+            "mysql",
+            "MariaDB behind LMDB",
+            "MariaDB's defaults; LMDB every commit synced",
+            "for reading",
+            "size of the database alone",
+            start=lambda _folder: MARIADB.fresh(),
+            stop=lambda _folder: MARIADB.kill(),
+            size=_mariadb_bytes,
         ),
     )
 }

@@ -98,7 +98,8 @@ def test_a_curve_tells_its_first_and_last_tenth() -> None:
 
 @pytest.mark.timeout(400)
 def test_clonedb_writes_a_row_per_driver(tmp_path: Path) -> None:
-    assert main(["clonedb", "--smoke", "--json", str(tmp_path / "rows.json")]) == 0
+    words = ["clonedb", "--smoke", "--drivers", "lmdb", "--json", str(tmp_path / "rows.json")]
+    assert main(words) == 0
     (row,) = json.loads((tmp_path / "rows.json").read_text())
     assert row["driver"] == "lmdb"
     assert row["images"] == 17_500
