@@ -152,7 +152,7 @@ def measure_codecs(folder: Path, rounds: int, frames: int) -> list[dict[str, Any
 
 def _files(folder: Path, pixels: bytes, frames: int) -> list[Path]:
     """A series, as files."""
-    (folder / "in").mkdir()
+    (folder / "in").mkdir(parents=True)
     files = []
     for number in range(frames):
         body = dataset(pixels, number)
@@ -194,9 +194,12 @@ def _works(
         works[f"encode, {count} workers"] = lambda pool=pool, count=count: _through(
             pool, files, made, name, count
         )
-    for count, pool in pools.items():
+    plainly = folder / f"{name}-plain"
+    plainly.mkdir()
+    # What is deflated counts as uncompressed: no mode changes it back.
+    for count, pool in pools.items() if name != "df" else ():
         works[f"decode, {count} workers"] = lambda pool=pool, count=count: _through(
-            pool, [made / path.name for path in files], folder / "in", "un", count
+            pool, [made / path.name for path in files], plainly, "un", count
         )
     for title, table in (("dcmtk", DCMTK), ("gdcm", GDCM)):
         if name not in table or find(table[name][0][0]) is None:

@@ -12,6 +12,8 @@ _SOI, _SOS = 0xD8, 0xDA
 # Frame headers: all SOFn of T.81 table B.1, and SOF55 of JPEG-LS. C4, C8 and CC are no frames.
 _FRAME_MARKERS = (set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {0xF7}
 _SIZ = b"\xff\x51"
+_COD = b"\xff\x52"
+_SOT = b"\xff\x90"
 _JP2_CODESTREAM = b"\xff\x4f\xff\x51"
 
 
@@ -25,6 +27,8 @@ class CodestreamInfo:
     bits: int
     adobe_transform: int | None = None
     """What an Adobe marker says about colour: 0 none, 1 YCbCr; None without the marker."""
+    colour_transform: bool = False
+    """Whether the components of a JPEG 2000 codestream were transformed together."""
 
 
 def check_size(data: bytes, family: Family, image: PixelDescription) -> CodestreamInfo | None:
@@ -82,4 +86,16 @@ def _jpeg_2000(data: bytes) -> CodestreamInfo:
         raise PixelError("the JPEG 2000 codestream has no size marker")
     right, bottom, left, top = struct.unpack(">IIII", siz[6:22])
     components, depth = struct.unpack(">HB", siz[38:41])
-    return CodestreamInfo(bottom - top, right - left, components, (depth & 0x7F) + 1)
+    transformed = _colour_transform(data, at + 2)
+    size = (bottom - top, right - left)
+    return CodestreamInfo(*size, components, (depth & 0x7F) + 1, colour_transform=transformed)
+
+
+def _colour_transform(data: bytes, at: int) -> bool:
+    """What the coding style default says (ISO/IEC 15444-1 A.6.1); markers begin at `at`."""
+    while (marker := data[at : at + 2]) not in (_SOT, b""):
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == _COD:
+            return data[at + 8 : at + 9] == b"\x01"
+        at += 2 + max(2, length)
+    return False

@@ -85,7 +85,7 @@ def _decode(
         case Family.HTJ2K:
             samples = _htj2k(data)
             # Without a colour transform the planes come one after the other.
-            by_plane = samples.shape == (image.samples, image.rows, image.columns)
+            by_plane = samples.ndim == 3 and info is not None and not info.colour_transform
             return np.moveaxis(samples, 0, -1) if by_plane else samples
         case Family.RLE:
             return _rle(data, image)

@@ -87,7 +87,7 @@ def test_dropped_files(golden: GoldenSet, tmp_path: Path, report_verdicts: Repor
     verdicts = []
     for mode, cases in content["modes"].items():
         chosen = replace(settings, dropped_compression=mode)
-        access = LocalArchive(archive, chosen, _native.get, pool)
+        access = LocalArchive(archive, chosen, _native.get, _native.clonedb, pool)
         for case in cases:
             sent = golden.object(case["input"])
             (added,) = access.add([str(sent.path)], "")

@@ -112,6 +112,18 @@ def shapes(draw: st.DrawFn) -> tuple[Shape, bytes]:
     return shape, raw + b"\0" * (len(raw) % 2)
 
 
+def test_as_many_rows_and_columns_as_samples_are_told_apart() -> None:
+    shape = Shape(3, 3, 3, 1, 8, 5, signed=False, by_plane=False, photometric="RGB")
+    pixels = bytes(range(27)) + b"\0"
+    source = dataset(shape, pixels)
+    for uid in LOSSLESS:
+        coded = transcode_to(source, ts.EXPLICIT_LE, uid, 95)
+        assert coded is not None
+        back = transcode_to(coded.dataset, uid, ts.EXPLICIT_LE, 95)
+        assert back is not None
+        assert native_bytes(opened(back)) == pixels, uid
+
+
 @settings(max_examples=40, deadline=None)
 @given(shapes(), st.sampled_from(LOSSLESS))
 def test_lossless_syntaxes_keep_every_bit(image: tuple[Shape, bytes], uid: str) -> None:
