@@ -76,7 +76,7 @@ class TargetServer(OursDurable):
 
     def restart(self) -> float:
         """Stops, starts again, and tells the seconds to the first answer."""
-        OursDurable.stop(self)
+        self.end()
         command = [*self.program(), "serve", "--home", str(self.home)]
         return self.launch(command)
 
@@ -303,7 +303,7 @@ class ConquestClone(Conquest):
 
     def restart(self) -> float:
         """Stops, starts again, and tells the seconds to the first answer."""
-        Conquest.stop(self)
+        self.end()
         return self.launch([str(self.binary), f"-w{self.home}", "-v"])
 
 

@@ -106,7 +106,12 @@ class Peer:
         return True
 
     def stop(self) -> None:
-        """Ends the process group; the disk is quiet afterwards."""
+        """Ends it; the disk is quiet afterwards, and what is large is gone from it."""
+        self.end()
+        quiet.leave(self.root)
+
+    def end(self) -> None:
+        """Ends the process group."""
         if self._process is not None:
             for number in (signal.SIGTERM, signal.SIGKILL):
                 try:
@@ -118,7 +123,6 @@ class Peer:
                     continue
             self._process.wait()
             self._process = None
-        quiet.leave(self.root)
 
     def address(self) -> dict[str, object]:
         """Options of the load generator that reach this server."""
