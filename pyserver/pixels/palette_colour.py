@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pyserver.pixels import palette
 from pyserver.pixels.decoders import Samples
 from pyserver.pixels.errors import PixelError
+from pyserver.pixels.palette_tables import expand_tables
 
 _DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103)
 _TABLES = (0x00281201, 0x00281202, 0x00281203)
@@ -18,7 +18,7 @@ PALETTE_TAGS = [*_DESCRIPTORS, *_TABLES, _UID]
 
 def expand_palette(samples: Samples, values: Mapping[int, bytes]) -> NDArray[np.uint8]:
     """Colours of one frame. Raises PixelError for a palette that is missing or too short."""
-    tables, first, bits = [], 0, 8
+    tables = []
     for descriptor_tag, table_tag in zip(_DESCRIPTORS, _TABLES, strict=True):
         descriptor, data = values.get(descriptor_tag), values.get(table_tag)
         if descriptor is None or data is None or len(descriptor) < 6:
@@ -28,17 +28,5 @@ def expand_palette(samples: Samples, values: Mapping[int, bytes]) -> NDArray[np.
         )
         if samples.dtype.kind == "i" and first >= 1 << 15:
             first -= 1 << 16
-        tables.append(_table(data, entries or 1 << 16, bits))
-    out = np.empty((*samples.shape, 3), np.uint8)
-    red, green, blue = tables
-    palette.expand(np.ascontiguousarray(samples), red, green, blue, first, bits, out)
-    return out
-
-
-def _table(data: bytes, entries: int, bits: int) -> NDArray[np.uint16]:
-    """Entries of 16 bits; those of 8 bits may be packed two to a word."""
-    packed = bits == 8 and len(data) < entries * 2
-    table = np.frombuffer(data, np.uint8 if packed else "<u2")[:entries].astype(np.uint16)
-    if table.size < entries:
-        raise PixelError(f"a palette of {table.size} entries instead of {entries}")
-    return table
+        tables.append(((entries, first, bits), data))
+    return expand_tables(samples, tables)

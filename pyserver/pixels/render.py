@@ -16,7 +16,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from pydicom.uid import ImplicitVRLittleEndian as Implicit
 
 from pyserver.errors import PyserverError
-from pyserver.pixels import palette, planar, window
+from pyserver.pixels import planar, window
+from pyserver.pixels.errors import PixelError
+from pyserver.pixels.palette_tables import expand_tables
 
 Pixels = NDArray[Any]
 Picture = NDArray[np.uint8]
@@ -103,7 +105,7 @@ def _used_bits(dataset: Dataset, pixels: Pixels, allocated: int, sign: str) -> P
 
 
 def _expand_palette(dataset: Dataset, pixels: Pixels) -> Picture:
-    tables, first, bits = [], 0, 8
+    tables = []
     for colour in ("Red", "Green", "Blue"):
         name = f"{colour}PaletteColorLookupTable"
         descriptor = dataset.get(f"{name}Descriptor")
@@ -111,20 +113,11 @@ def _expand_palette(dataset: Dataset, pixels: Pixels) -> Picture:
         if descriptor is None or data is None:
             raise NoPicture("lacks its palette")
         entries, first, bits = (int(value) for value in descriptor)
-        tables.append(_palette_table(data, entries or 65536, bits))
-    out = np.empty((*pixels.shape, 3), np.uint8)
-    red, green, blue = tables
-    palette.expand(np.ascontiguousarray(pixels), red, green, blue, first, bits, out)
-    return out
-
-
-def _palette_table(data: bytes, entries: int, bits: int) -> NDArray[np.uint16]:
-    """Entries of 16 bits; 8-bit entries may be packed two to a word."""
-    packed = bits == 8 and len(data) < entries * 2
-    table = np.frombuffer(data, np.uint8 if packed else "<u2")[:entries].astype(np.uint16)
-    if table.size < entries:
-        raise NoPicture(f"has a palette of {table.size} entries instead of {entries}")
-    return table
+        tables.append(((entries, first, bits), data))
+    try:
+        return expand_tables(pixels, tables)
+    except PixelError as error:
+        raise NoPicture(f"has {error}") from error
 
 
 def _to_rgb(dataset: Dataset, pixels: Pixels, photometric: str) -> Picture:

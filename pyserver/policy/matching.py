@@ -7,15 +7,16 @@ _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 
 @lru_cache(maxsize=1024)
-def _expression(pattern: str) -> re.Pattern[str]:
-    parts = {"*": ".*", "?": "."}
+def wildcards(pattern: str, many: str = "*", one: str = "?") -> re.Pattern[str]:
+    """For whole values: `many` is any text, `one` any character; case does not count."""
+    parts = {many: ".*", one: "."}
     text = "".join(parts.get(letter, re.escape(letter)) for letter in pattern)
     return re.compile(text, re.IGNORECASE | re.DOTALL)
 
 
 def matches(value: str, pattern: str) -> bool:
     """`*` is any text, `?` any character; case and trailing blanks do not count."""
-    return _expression(pattern).fullmatch(value.rstrip()) is not None
+    return wildcards(pattern).fullmatch(value.rstrip()) is not None
 
 
 def as_number(text: str) -> float | None:

@@ -9,9 +9,8 @@ cut as in the database), with or without the table before a dot.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
-from pyserver.policy.matching import as_number
+from pyserver.policy.matching import as_number, wildcards
 from pyserver.policy.problems import ParseError
 
 # Value of a column of the object at hand.
@@ -197,12 +196,5 @@ def _comparison(left: _Operand, holds: Callable[[int], bool], right: _Operand) -
     return test
 
 
-@lru_cache(maxsize=256)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    parts = {"%": ".*", "_": "."}
-    text = "".join(parts.get(letter, re.escape(letter)) for letter in pattern)
-    return re.compile(text, re.IGNORECASE | re.DOTALL)
-
-
 def _like(value: str, pattern: str) -> bool:
-    return _pattern(pattern).fullmatch(value) is not None
+    return wildcards(pattern, "%", "_").fullmatch(value) is not None

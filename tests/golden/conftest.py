@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.golden.cases import GoldenSet
 from tests.golden.verdict import Verdict, report
+from tests.support.server import Server
 
 Report = Callable[[list[Verdict]], None]
 
@@ -16,6 +17,15 @@ Report = Callable[[list[Verdict]], None]
 @pytest.fixture(scope="session")
 def golden(request: pytest.FixtureRequest) -> GoldenSet:
     return GoldenSet(request.config.getoption("--golden"))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all cases of a file that need none of their own."""
+    server = Server(tmp_path_factory.mktemp("shared") / "home", ini=["UnknownPeers = all"])
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ device or a restart get one of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,14 +26,6 @@ OWN_SERVER = ("MAGDevices", "SQLServer", "WorkListMode")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     golden = GoldenSet(metafunc.config.getoption("--golden"))
     metafunc.parametrize("case", ScriptingSet(golden).cases(FILE), ids=lambda case: case.id)
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("converters") / "home", ini=["UnknownPeers = all"])
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_converters(

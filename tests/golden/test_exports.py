@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -111,14 +110,6 @@ class Destination:
             }
         )
         return int(self.wish.get("status", 0))
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("exports") / "home", ini=["UnknownPeers = all"])
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_exports(
