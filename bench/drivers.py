@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyserver.config.database import BUILT
-from tests.support.databases import Mariadb, Postgres, Sqlite
+from tools.databases import Mariadb, Postgres, Sqlite
 
 POSTGRES, MARIADB = Postgres(), Mariadb()
 

@@ -2,8 +2,7 @@
 
 `Index` says it by name. Without it Conquest's own items choose as in Conquest: SqLite, PostGres
 or MySQL set to 1, else a SQLServer that is present (a name: ODBC, a folder: dBase, empty: no
-index). None of them: the embedded index. A driver that is not there is refused by name, never
-replaced: an archive must not end up in another index than its owner asked for.
+index). None of them: the embedded index.
 """
 
 import re
@@ -12,18 +11,9 @@ from dataclasses import dataclass
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile
 
-BUILT = ("lmdb", "null", "sqlite", "postgres", "mysql")
+DRIVERS = ("lmdb", "null", "sqlite", "postgres", "mysql", "odbc", "dbase")
 
 _FLAGS = {"SqLite": "sqlite", "PostGres": "postgres", "MySQL": "mysql"}
-
-_NAMES = {
-    "sqlite": "SQLite",
-    "postgres": "PostgreSQL",
-    "mysql": "MySQL/MariaDB",
-    "odbc": "ODBC",
-    "dbase": "dBaseIII",
-    "null": "NULL (no index)",
-}
 
 _HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):([0-9]{1,5})")
 
@@ -48,6 +38,12 @@ class DatabaseSettings:
     """Column names are cut to this."""
     utf8: bool = False
     """Whether SQLite keeps text decoded."""
+    index_dbf: int = 10
+    """Whether dBase files get an index in memory, 0 for none."""
+    pack_dbf: bool = False
+    """Whether dBase files lose their deleted records at the start."""
+    long_query_dbf: int = 1000
+    """Milliseconds above which a query of dBase files is logged, 0 for never."""
 
 
 def split_host(text: str) -> tuple[str, int]:
@@ -76,15 +72,14 @@ def choose_driver(ini: IniFile) -> tuple[str, str, int]:
     return ("dbase" if folder else "odbc"), f"{line.name} = {line.value}", line.line
 
 
-def check_driver(ini: IniFile, findings: Findings) -> str:
-    """The driver to use; an error is added when it is not built into this version."""
+def check_source(ini: IniFile, findings: Findings) -> str:
+    """The driver to use; an error is added when it is not told which database."""
     driver, asked, line = choose_driver(ini)
-    if driver not in BUILT:
+    if driver == "odbc" and not ini.value("SQLServer"):
         findings.error(
-            f"`{asked}` asks for the database driver {_NAMES.get(driver, driver)}, "
-            "which this version does not have",
+            f"`{asked}` needs the name of an ODBC data source",
             ini.path,
             line,
-            "write `Index = lmdb` to keep the index in pyserver's own embedded database",
+            "write it behind SQLServer; `odbcinst -q -s` lists those of this machine",
         )
     return driver

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pyserver.config.database import DatabaseSettings, check_driver, split_host
+from pyserver.config.database import DatabaseSettings, check_source, split_host
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile, IniLine, parse_ini, read_text
 from pyserver.config.items import find_item, item_named
@@ -30,6 +30,8 @@ ALL_INTERFACES = "0.0.0.0"
 
 # s0 to s9 are converters.
 _CONVERTER_MODE = "s"
+# The width of a column of dicom.sql, behind tag and name.
+_WIDTH = re.compile(r'(\{\s*0x\w+\s*,\s*0x\w+\s*,\s*"[^"]*"\s*,\s*)(\d+)')
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -318,10 +320,14 @@ class _Reader:
     def dicom_sql(self) -> str:
         path = self.home_or_config("kFactorFile")
         try:
-            return read_text(path)
+            text = read_text(path)
         except ConfigError as error:
             self.findings.take(error)
             return ""
+        widest = self.number("MaxFieldLength")
+        if not widest:
+            return text
+        return _WIDTH.sub(lambda m: m[1] + str(min(int(m[2]), widest)), text)
 
     def home_or_config(self, name: str) -> Path:
         """A file that lies beside dicom.ini."""
@@ -330,7 +336,7 @@ class _Reader:
     def database(self) -> DatabaseSettings:
         host, port = split_host(self.text("SQLHost"))
         return DatabaseSettings(
-            driver=check_driver(self.ini, self.findings),
+            driver=check_source(self.ini, self.findings),
             host=host,
             port=port,
             name=self.text("SQLServer"),
@@ -339,6 +345,9 @@ class _Reader:
             startup=self.text("SQLiteStartup"),
             name_length=self.number("TruncateFieldNames"),
             utf8=self.flag("UTF8ToDB") or self.flag("UTF8FromDB"),
+            index_dbf=self.number("IndexDBF"),
+            pack_dbf=self.flag("PackDBF"),
+            long_query_dbf=self.number("LongQueryDBF"),
         )
 
     def listen_addresses(self, peers: PeerMap) -> list[str]:

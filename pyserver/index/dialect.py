@@ -61,3 +61,14 @@ MARIADB = Dialect(
     exact="({0} IN ({1}) AND BINARY {0} IN ({1}))",
     table_options=" CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin",
 )
+
+ODBC = Dialect(
+    name="ODBC",
+    placeholder="?",
+    text_parameter="?",
+    like="LOWER({0}) LIKE LOWER({1}) ESCAPE '!'",
+    binary_order="",
+    joined_classes="",
+    exact="{0} IN ({1})",
+    trims_char=False,
+)

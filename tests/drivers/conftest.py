@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeServer
+from tests.golden.cases import GoldenSet
 from tests.golden.conftest import Report, golden, report_verdicts
-from tests.support.databases import EMBEDDED, SERVERS, Database
 from tests.support.server import Server
+from tools.databases import EMBEDDED, SERVERS, Database
 
 __all__ = ["Report", "golden", "report_verdicts"]
 
@@ -31,6 +32,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def database(request: pytest.FixtureRequest) -> Database:
     found: Database = request.param
     return found
+
+
+class Unblanked(GoldenSet):
+    """Golden cases as a database keeps them that has neither NULL nor blanks at the end."""
+
+    def load(self, name: str) -> Any:
+        return _unblanked(super().load(name), False)
+
+
+def _unblanked(value: Any, in_tables: bool) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _unblanked(part, in_tables or name == "tables") for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_unblanked(part, in_tables) for part in value]
+    return value.rstrip(" ") or None if in_tables and isinstance(value, str) else value
+
+
+@pytest.fixture
+def told(golden: GoldenSet, database: Database) -> GoldenSet:
+    """The golden cases as this database tells them."""
+    return golden if database.tells_blanks else Unblanked(golden.root)
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from tests.drivers.test_contract import counts, rows
 from tests.golden import test_cfind
 from tests.golden.cases import GoldenObject, GoldenSet, ini_lines
 from tests.support import dimse
-from tests.support.databases import Sqlite
 from tests.support.server import Server
+from tools.databases import Sqlite
 
 TABLES = ("DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages")
 

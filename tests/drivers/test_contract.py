@@ -38,17 +38,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.parametrize("file", test_database.FILES)
 def test_rows(
-    file: str, golden: GoldenSet, make_indexed: MakeServer, report_verdicts: Report
+    file: str, told: GoldenSet, make_indexed: MakeServer, report_verdicts: Report
 ) -> None:
-    if golden.load(file) is None:
+    if told.load(file) is None:
         pytest.skip(f"no {file} in this folder of cases")
-    test_database.test_rows(file, golden, make_indexed, report_verdicts)
+    test_database.test_rows(file, told, make_indexed, report_verdicts)
 
 
 def test_scenario(
-    scenario: str, golden: GoldenSet, make_indexed: MakeServer, report_verdicts: Report
+    scenario: str, told: GoldenSet, make_indexed: MakeServer, report_verdicts: Report
 ) -> None:
-    test_scenarios.test_scenario(scenario, golden, make_indexed, report_verdicts)
+    test_scenarios.test_scenario(scenario, told, make_indexed, report_verdicts)
 
 
 def test_queries(golden: GoldenSet, make_indexed: MakeServer, report_verdicts: Report) -> None:

@@ -12,9 +12,9 @@ from pyserver.control import ControlClient
 from tests.conftest import MakeServer
 from tests.drivers.test_contract import counts, rows
 from tests.support import dimse
-from tests.support.databases import SERVERS, DatabaseServer
 from tests.support.objects import Ledger, TestObject, make_series, store
 from tests.support.server import Server
+from tools.databases import SERVERS, DatabaseServer
 
 OPEN = "UnknownPeers = all"
 OUT_OF_RESOURCES = 0xA700

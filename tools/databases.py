@@ -1,4 +1,4 @@
-"""Databases for a server under test: a fresh one each time it is asked for.
+"""Databases for a server of tests and benches: a fresh one each time it is asked for.
 
 PostgreSQL and MariaDB are servers of our own: private folder and port, started when first asked
 for, ended with the process. Their programs come from `scripts/install_peers.sh`.
@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import pymysql
 
-from tests.support.server import free_port
+from tools.ports import free_port
 
 START_SECONDS = 60.0
 USER = "conquest"
@@ -29,6 +29,9 @@ USER = "conquest"
 
 class Database:
     """One kind of database; the embedded index is one of them."""
+
+    tells_blanks = True
+    """Whether empty values and blanks at their end come back."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -50,6 +53,45 @@ class Sqlite(Database):
         return home / "dbase" / "conquest.db3"
 
 
+class Odbc(Database):
+    """A file of SQLite behind its ODBC driver, each in a folder of its own until the process ends.
+
+    Writers do not wait for readers, and no longer for the disk than SQLite's own driver does here.
+    """
+
+    OPTIONS = "JournalMode=WAL;SyncPragma=NORMAL;Timeout=30000"
+
+    def __init__(self) -> None:
+        super().__init__("odbc")
+        self.file = Path()
+
+    def fresh(self) -> list[str]:
+        folder = Path(tempfile.mkdtemp(prefix="odbc-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.file = folder / "conquest.db3"
+        source = f"DRIVER={{SQLite3}};Database={self.file};{self.OPTIONS}"
+        return [*super().fresh(), f"SQLServer = {source}"]
+
+
+class Dbase(Database):
+    """Files in the server's home folder, with the columns of the other databases."""
+
+    tells_blanks = False
+
+    LAYOUT = Path(__file__).parent.parent / "pyserver" / "config" / "data" / "dicom.sql"
+
+    def __init__(self) -> None:
+        super().__init__("dbase")
+
+    def fresh(self) -> list[str]:
+        return [*super().fresh(), f"kFactorFile = {self.LAYOUT}"]
+
+    @staticmethod
+    def folder(home: Path) -> Path:
+        """Where a server keeps them."""
+        return home / "dbase"
+
+
 class DatabaseServer(Database):
     """A database server: one folder, one port, as many databases as tests ask for."""
 
@@ -61,7 +103,13 @@ class DatabaseServer(Database):
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
         self.port = 0
-        self.folder = Path()
+        self._folder: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, made by the first start."""
+        assert self._folder is not None, "never started"
+        return self._folder
 
     def program(self, name: str) -> str:
         """Path of one of its programs."""
@@ -103,7 +151,7 @@ class DatabaseServer(Database):
         if not self.port:
             self.port = free_port()
             # Not below a folder of root's own: the server runs as its own user.
-            self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
             self.folder.chmod(0o755)
             atexit.register(self.remove)
             if os.geteuid() == 0:
@@ -139,7 +187,8 @@ class DatabaseServer(Database):
     def remove(self) -> None:
         """End it and remove its folder."""
         self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self, *command: str) -> None:
         """Run one of its programs as its user."""
@@ -232,5 +281,5 @@ class Mariadb(DatabaseServer):
         connection.close()
 
 
-EMBEDDED = (Database("lmdb"), Sqlite())
+EMBEDDED = (Database("lmdb"), Sqlite(), Odbc(), Dbase())
 SERVERS = (Postgres(), Mariadb())
