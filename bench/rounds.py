@@ -8,6 +8,7 @@ absolute figures drift and pairs do not.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -108,7 +109,10 @@ def save(
         **extra,
         "works": [asdict(work) for work in works],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    text = json.dumps(content, indent=1)
+    # Lists of numbers take a line each.
+    text = re.sub(r"\[[-+.\deE,\s]+\]", lambda found: "".join(found[0].split()), text)
+    path.write_text(text + "\n")
     return path
 
 

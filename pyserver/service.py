@@ -99,7 +99,7 @@ class Service:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         native = self.settings.to_native()
         self._archive = open_with_database(
-            self.settings, progress, lambda text: self.log(WARNING, text)
+            self.settings, progress, lambda text: self.log(WARNING, text), wait=True
         )
         self._codecs = make_pool(self.settings.codecs)
         self._server = _native.Server(self._archive, native, self._codecs)

@@ -25,6 +25,8 @@ from tools.ports import free_port
 
 START_SECONDS = 60.0
 USER = "conquest"
+# SQLite's ODBC driver, as its package registers it.
+DRIVER = "SQLite3"
 
 
 class Database:
@@ -39,6 +41,10 @@ class Database:
     def fresh(self) -> list[str]:
         """The lines of dicom.ini that choose a database without rows."""
         return [f"Index = {self.name}"]
+
+    def missing(self) -> str:
+        """What has to be installed for it; empty when it is."""
+        return ""
 
 
 class Sqlite(Database):
@@ -65,11 +71,17 @@ class Odbc(Database):
         super().__init__("odbc")
         self.file = Path()
 
+    def missing(self) -> str:
+        # Without the system's ODBC a wheel may have no driver manager.
+        import pyodbc  # noqa: PLC0415
+
+        return "" if DRIVER in pyodbc.drivers() else "libsqliteodbc"
+
     def fresh(self) -> list[str]:
         folder = Path(tempfile.mkdtemp(prefix="odbc-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         self.file = folder / "conquest.db3"
-        source = f"DRIVER={{SQLite3}};Database={self.file};{self.OPTIONS}"
+        source = f"DRIVER={{{DRIVER}}};Database={self.file};{self.OPTIONS}"
         return [*super().fresh(), f"SQLServer = {source}"]
 
 
@@ -96,6 +108,7 @@ class DatabaseServer(Database):
     """A database server: one folder, one port, as many databases as tests ask for."""
 
     errors: tuple[type[Exception], ...]
+    command_name: str
 
     def __init__(self, name: str, user: str) -> None:
         super().__init__(name)
@@ -114,6 +127,10 @@ class DatabaseServer(Database):
     def program(self, name: str) -> str:
         """Path of one of its programs."""
         raise NotImplementedError
+
+    def missing(self) -> str:
+        program = self.command_name
+        return "" if Path(self.program(program)).is_file() else program
 
     def initialise(self) -> None:
         """Make the folder of its data."""
@@ -209,6 +226,7 @@ class Postgres(DatabaseServer):
     """PostgreSQL with the durability that it has by default."""
 
     errors = (psycopg.OperationalError,)
+    command_name = "postgres"
 
     def __init__(self) -> None:
         super().__init__("postgres", "postgres")
@@ -242,6 +260,7 @@ class Mariadb(DatabaseServer):
     """MariaDB with the durability that it has by default."""
 
     errors = (pymysql.MySQLError,)
+    command_name = "mariadbd"
 
     def __init__(self) -> None:
         super().__init__("mysql", "mysql")

@@ -11,7 +11,7 @@ from pyserver.config.database import DatabaseSettings
 from pyserver.config.settings import Settings
 from pyserver.errors import ConfigError
 from pyserver.index.dbase import DbaseDriver
-from pyserver.index.driver import Driver
+from pyserver.index.driver import DatabaseAway, Driver
 from pyserver.index.sql import SqlDriver
 from pyserver.index.sqlite import SqliteDriver
 from pyserver.index.tables import Schema, read_schema
@@ -29,12 +29,15 @@ DBASE_FOLDER = "dbase/"
 Say = Callable[[str], None]
 
 
-def open_with_database(settings: Settings, progress: Progress | None, say: Say) -> _native.Archive:
-    """The archive of a configuration; its database is connected to first.
+def open_with_database(
+    settings: Settings, progress: Progress | None, say: Say, wait: bool = False
+) -> _native.Archive:
+    """The archive of a configuration; its database is connected to first. With `wait` one that is
+    away is left for later, which `say` hears of.
 
     Raises DatabaseAway or DatabaseRefused when that fails, and what `Archive` raises.
     """
-    driver = make_driver(settings, say)
+    driver = make_driver(settings, say, wait)
     try:
         return _native.Archive(settings.to_native(), progress, driver)
     except BaseException:
@@ -43,15 +46,20 @@ def open_with_database(settings: Settings, progress: Progress | None, say: Say) 
         raise
 
 
-def make_driver(settings: Settings, say: Say) -> Driver | None:
-    """The driver of a configuration, connected; None when there is none. `say` logs a line."""
+def make_driver(settings: Settings, say: Say, wait: bool) -> Driver | None:
+    """The driver of a configuration, connected; None when there is none."""
     database = settings.database
     if database.driver in ("lmdb", "null"):
         return None
     columns = _native.parse_columns(settings.native.dicom_sql)
     schema = read_schema(columns, database.name_length)
     driver = _driver(database, schema, settings.home, say)
-    driver.prepare()
+    try:
+        driver.prepare()
+    except DatabaseAway as error:
+        if not wait:
+            raise
+        say(f"{error}; stores are refused until it answers")
     # With other columns all rows are written anew.
     names = ",".join(name for table in schema.tables for name in table.written)
     driver.identity += f" columns {hashlib.sha256(names.encode()).hexdigest()[:16]}"
