@@ -142,14 +142,18 @@ def _run(
         # Kept after each, so that a run that is cut short has not measured in vain.
         for work in WORKS[command](setting):
             works.append(work)
-            if save:
+            if save and command != "clonedb":
                 rounds.save(name, line, facts, works, extra)
     if command == "clonedb" and options.json is not None:
         clonedb.write_json(works, options.json)
+    failed = any(work.errors for work in works)
+    if save and command == "clonedb":
+        # Drivers that were not asked for keep what an earlier run measured.
+        rounds.with_earlier(works, rounds.RESULTS / f"{name}.json", facts)
     extra["minutes"] = round((time.monotonic() - begin) / 60, 1)
     if save:
         rounds.save(name, line, facts, works, extra)
-    return any(work.errors for work in works)
+    return failed
 
 
 def _say(text: str) -> None:

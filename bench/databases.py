@@ -50,8 +50,11 @@ def table(works: list[Work], command: str, images: str) -> list[str]:
         "| can share | durability, notes |",
         "|---|---:|---:|---:|---:|---:|---|---|",
     ]
-    for name, samples in works[0].samples.items():
-        lines.append(_measured(name, samples[-1]))
+    dates = [sample[-1].get("date", "") for sample in works[0].samples.values()]
+    for name in sorted(works[0].samples, key=_place):
+        sample = works[0].samples[name][-1]
+        earlier = sample.get("date", "") != max(dates)
+        lines.append(_measured(name, sample, sample["date"] if earlier else ""))
     lines += [
         f"| {_title(name)} | failed: {error.splitlines()[0]} |||||||"
         for name, error in works[0].errors.items()
@@ -64,9 +67,14 @@ def table(works: list[Work], command: str, images: str) -> list[str]:
     return [*lines, ""]
 
 
-def _measured(name: str, sample: dict[str, Any]) -> str:
+def _place(name: str) -> int:
+    return [*DRIVERS, name].index(name)
+
+
+def _measured(name: str, sample: dict[str, Any], date: str) -> str:
     driver = DRIVERS.get(name)
     notes = f"{driver.durability}; {driver.notes}" if driver else ""
+    notes += f"; measured {date}" if date else ""
     return (
         f"| {_title(name)} | {sample['images_per_s']:,.0f} "
         f"| {_number(sample, 'last_to_first', '.2f')} "

@@ -116,6 +116,25 @@ def save(
     return path
 
 
+def with_earlier(works: list[Work], path: Path, facts: dict[str, str]) -> None:
+    """Adds from a file what this run has not measured, and notes whose run each sample is of."""
+    date = facts["date"]
+    for work in works:
+        for samples in work.samples.values():
+            for sample in samples:
+                sample.setdefault("date", date)
+    if not path.exists():
+        return
+    content, earlier = read(path)
+    known = {work.key: work for work in earlier}
+    for work in works:
+        old = known.get(work.key)
+        for name, samples in old.samples.items() if old else ():
+            if name not in work.errors and name not in work.samples:
+                dated = [{"date": content["machine"]["date"], **sample} for sample in samples]
+                work.samples[name] = dated
+
+
 def read(path: Path) -> tuple[dict[str, Any], list[Work]]:
     """Reads what `save` wrote."""
     content = json.loads(path.read_text())

@@ -27,6 +27,7 @@ START_SECONDS = 60.0
 USER = "conquest"
 # SQLite's ODBC driver, as its package registers it.
 DRIVER = "SQLite3"
+POSTGRES_DRIVER = "PostgreSQL Unicode"
 
 
 class Database:
@@ -254,6 +255,16 @@ class Postgres(DatabaseServer):
         connection.autocommit = True
         connection.execute(f"CREATE DATABASE {database}")
         connection.close()
+
+
+class PostgresOdbc(Postgres):
+    """The same behind its ODBC driver."""
+
+    def fresh(self) -> list[str]:
+        database = super().fresh()[2].partition(" = ")[2]
+        place = f"Server=127.0.0.1;Port={self.port};Database={database}"
+        source = f"DRIVER={{{POSTGRES_DRIVER}}};{place};UID={USER}"
+        return ["Index = odbc", f"SQLServer = {source}"]
 
 
 class Mariadb(DatabaseServer):

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile
 
-DRIVERS = ("lmdb", "null", "sqlite", "postgres", "mysql", "odbc", "dbase")
-
 _FLAGS = {"SqLite": "sqlite", "PostGres": "postgres", "MySQL": "mysql"}
 
 _HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):([0-9]{1,5})")
+
+# The width of a column of dicom.sql, behind tag and name.
+_WIDTH = re.compile(r'(\{\s*0x\w+\s*,\s*0x\w+\s*,\s*"[^"]*"\s*,\s*)(\d+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,13 @@ def split_host(text: str) -> tuple[str, int]:
     if found is None:
         return text, 0
     return found[1].strip("[]"), int(found[2])
+
+
+def narrow_columns(dicom_sql: str, widest: int) -> str:
+    """A dicom.sql with no column wider than this; 0 leaves it as it is."""
+    if not widest:
+        return dicom_sql
+    return _WIDTH.sub(lambda found: found[1] + str(min(int(found[2]), widest)), dicom_sql)
 
 
 def choose_driver(ini: IniFile) -> tuple[str, str, int]:

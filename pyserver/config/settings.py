@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pyserver.config.database import DatabaseSettings, check_source, split_host
+from pyserver.config.database import DatabaseSettings, check_source, narrow_columns, split_host
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile, IniLine, parse_ini, read_text
 from pyserver.config.items import find_item, item_named
@@ -30,8 +30,6 @@ ALL_INTERFACES = "0.0.0.0"
 
 # s0 to s9 are converters.
 _CONVERTER_MODE = "s"
-# The width of a column of dicom.sql, behind tag and name.
-_WIDTH = re.compile(r'(\{\s*0x\w+\s*,\s*0x\w+\s*,\s*"[^"]*"\s*,\s*)(\d+)')
 _WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
@@ -320,14 +318,10 @@ class _Reader:
     def dicom_sql(self) -> str:
         path = self.home_or_config("kFactorFile")
         try:
-            text = read_text(path)
+            return narrow_columns(read_text(path), self.number("MaxFieldLength"))
         except ConfigError as error:
             self.findings.take(error)
             return ""
-        widest = self.number("MaxFieldLength")
-        if not widest:
-            return text
-        return _WIDTH.sub(lambda m: m[1] + str(min(int(m[2]), widest)), text)
 
     def home_or_config(self, name: str) -> Path:
         """A file that lies beside dicom.ini."""

@@ -5,6 +5,8 @@ short the archive's own log tells again, and `sync` is what it waits for before 
 kept as it came. Blanks stand for what was never written, so an empty value is none.
 """
 
+import fcntl
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +33,7 @@ from pyserver.index.tables import (
 PAGE_ROWS = 1000
 # What Conquest makes of its columns of type int.
 NUMBER_WIDTH = 10
+LOCK_NAME = ".pyserver.lock"
 
 Say = Callable[[str], None]
 
@@ -149,6 +152,7 @@ class DbaseDriver:
         self._long_query_s = long_query_ms / 1000
         self._say = say
         self._lock = threading.Lock()
+        self._claimed: int | None = None
 
     def prepare(self) -> bool:
         """Open the files, make what is missing of them and of their columns, pack and index them.
@@ -158,6 +162,7 @@ class DbaseDriver:
         widened = False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._claim()
             files = []
             for table in self.schema.tables:
                 file, wider = self._open(table.name, table.types())
@@ -173,6 +178,7 @@ class DbaseDriver:
                 for table, file in zip(self.schema.tables, files, strict=True)
             )
         except (OSError, DbfError) as error:
+            self.close()
             raise _refused(error) from error
         patient, study, series, image = (t.key.stop - t.key.start for t in self.tables)
         self.key_lengths = (patient, study, series, image)
@@ -255,6 +261,17 @@ class DbaseDriver:
             tables, self.tables = self.tables, ()
             for table in tables:
                 table.file.close()
+            if self._claimed is not None:
+                os.close(self._claimed)
+                self._claimed = None
+
+    def _claim(self) -> None:
+        """Keep other servers out for as long as this process has the files open."""
+        self._claimed = os.open(self.folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DbfError(f"{self.folder} is in use by another process") from error
 
     def _open(self, name: str, types: dict[str, str]) -> tuple[DbfFile, bool]:
         """A file with these columns, and whether it had to get some of them."""

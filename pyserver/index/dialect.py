@@ -17,7 +17,7 @@ class Dialect:
     binary_order: str
     """Behind a column in ORDER BY: the order of bytes."""
     joined_classes: str
-    """Distinct values of {0} joined by backslashes."""
+    """Distinct values of {0} joined by backslashes; empty: they are asked for by themselves."""
     exact: str
     """{0} is one of {1}, letters and spaces told apart; where the database would not, {1} twice."""
     table_options: str = ""

@@ -21,8 +21,14 @@ from pyserver.index.tables import IMAGE, SERIES, STUDY, Schema, Table
 CONNECT_S = 5
 # Of the connection, its time limits, or transactions that another one kept from ending.
 AWAY_STATES = ("08", "HYT", "40001", "40P01", "57P")
-# The driver for SQLite has one state for all; these are its words for a file that others hold.
-AWAY_WORDS = ("database is locked", "database table is locked")
+# Some drivers have one state for all: words for a file that others hold, and for a server that has
+# gone (SQLite, PostgreSQL, MySQL).
+AWAY_WORDS = (
+    *("database is locked", "database table is locked", "connection has been lost"),
+    *("closed the connection", "gone away", "Lost connection"),
+)
+# A server that answers in these words will not let us in later either.
+REFUSED_WORDS = ("does not exist", "authentication failed", "Access denied", "Login failed")
 # These take INSERT with many rows, of no more than so many parameters together.
 MANY_ROWS = ("SQLite", "PostgreSQL", "MySQL", "MariaDB", "Microsoft SQL Server")
 PARAMETERS_MAX = 2000
@@ -53,6 +59,8 @@ class OdbcDriver(SqlDriver):
     def is_away(self, error: Exception) -> bool:
         state, *words = [str(part) for part in error.args] or [""]
         text = " ".join(words)
+        if any(known in text for known in REFUSED_WORDS):
+            return False
         return state.startswith(AWAY_STATES) or any(known in text for known in AWAY_WORDS)
 
     def columns_of(self, connection: Any, table: str) -> list[str]:

@@ -194,6 +194,11 @@ def test_what_is_no_such_file_is_refused(driver: DbaseDriver, schema: Schema) ->
         DbfFile.create(driver.folder / "X.DBF", [Field("PatientNam", 5), Field("PATIENTNAM", 5)])
 
 
+def test_two_servers_do_not_share_the_files(driver: DbaseDriver, schema: Schema) -> None:
+    with pytest.raises(DatabaseRefused, match="in use by another process"):
+        DbaseDriver(schema, driver.folder, pack=True).prepare()
+
+
 def test_long_queries_are_told(schema: Schema, tmp_path: Path) -> None:
     said: list[str] = []
     driver = DbaseDriver(schema, tmp_path, long_query_ms=1, say=said.append)

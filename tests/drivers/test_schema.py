@@ -162,7 +162,7 @@ def test_dbase(recorded: Tables, schema: Schema, tmp_path: Path) -> None:
     driver.prepare()
     driver.close()
     made = {}
-    for path in tmp_path.iterdir():
+    for path in tmp_path.glob("*.DBF"):
         file = DbfFile(path)
         made[path.stem.lower()] = [(one.name.lower(), one.width, one.kind) for one in file.fields]
         file.close()
