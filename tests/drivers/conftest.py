@@ -18,6 +18,8 @@ __all__ = ["Report", "golden", "report_verdicts"]
 
 # Asked of the embedded index by tests/golden already.
 GOLDEN_TESTS = ("test_rows", "test_scenario", "test_queries")
+# Waits for ten seconds, as of PostgreSQL without ODBC.
+WAITING = "test_stores_are_refused_while_it_is_away[odbc-postgres]"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -25,6 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         chosen = item.callspec.params.get("database") if hasattr(item, "callspec") else None
         if chosen is EMBEDDED[0] and getattr(item, "originalname", "") in GOLDEN_TESTS:
+            item.add_marker(pytest.mark.slow)
+        if item.name == WAITING:
             item.add_marker(pytest.mark.slow)
 
 

@@ -12,6 +12,7 @@ import pytest
 from pyserver.control import ControlClient
 from tests.conftest import MakeServer
 from tests.drivers.test_contract import counts, rows
+from tests.integration.test_commands import until
 from tests.support import dimse
 from tests.support.objects import Ledger, TestObject, make_series, store
 from tests.support.server import Server, ServerError
@@ -103,9 +104,10 @@ def test_a_server_starts_while_it_is_away(
     fresh = make_server(ini=[OPEN, *database_server.fresh()], start=False)
     database_server.kill()
     later = make_series([300], "P2")[0]
+    told = "stores are refused until it answers"
     for one in (server, fresh):
         one.start()
-        assert "stores are refused until it answers" in one.log_tail()
+        until(lambda one=one: told in one.log_tail(), "the log says so", one)
     assert next(store(server, [later])) == OUT_OF_RESOURCES
     database_server.start()
     for one, expected in ((server, (2, 2, 2, 3)), (fresh, (1, 1, 1, 1))):
