@@ -141,19 +141,29 @@ def _run(
     else:
         # Kept after each, so that a run that is cut short has not measured in vain.
         for work in WORKS[command](setting):
-            works.append(work)
-            if save and command != "clonedb":
-                rounds.save(name, line, facts, works, extra)
+            if all(work is not known for known in works):
+                works.append(work)
+            if save:
+                _save(name, line, facts, works, extra)
     if command == "clonedb" and options.json is not None:
         clonedb.write_json(works, options.json)
-    failed = any(work.errors for work in works)
-    if save and command == "clonedb":
-        # Drivers that were not asked for keep what an earlier run measured.
-        rounds.with_earlier(works, rounds.RESULTS / f"{name}.json", facts)
     extra["minutes"] = round((time.monotonic() - begin) / 60, 1)
     if save:
-        rounds.save(name, line, facts, works, extra)
-    return failed
+        _save(name, line, facts, works, extra)
+    return any(work.errors for work in works)
+
+
+def _save(
+    name: str,
+    line: str,
+    facts: dict[str, str],
+    works: list[Work],
+    extra: dict[str, object],
+) -> None:
+    if name.startswith("clonedb"):
+        # Drivers that were not asked for keep what an earlier run measured.
+        works = rounds.with_earlier(works, rounds.RESULTS / f"{name}.json", facts)
+    rounds.save(name, line, facts, works, extra)
 
 
 def _say(text: str) -> None:

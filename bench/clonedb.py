@@ -11,7 +11,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any
@@ -156,8 +156,9 @@ def read_test(peer: Peer, patients: list[str], folder: Path) -> Sample:
     }
 
 
-def run(setting: Setting) -> list[Work]:
-    """A work for each column of the manual's table, a sample for each driver."""
+def run(setting: Setting) -> Iterator[Work]:
+    """A work for each column of the manual's table, a sample for each driver; all of them again
+    after each driver."""
     works = _works(setting.scale)
     images = max(2_000, int(index.IMAGES * setting.scale))
     setting.say(f"source of {images} images")
@@ -182,12 +183,13 @@ def run(setting: Setting) -> list[Work]:
                 if work.value in sample:
                     work.samples[name] = [sample]
                     setting.say(f"  {name}: {work.value} {float(sample[work.value]):,.3f}")
+            yield from works
     except (LoadError, PeerError) as error:
         works[0].errors["source"] = str(error)
         setting.say(f"  {error}")
     finally:
         source.stop()
-    return works
+    yield from works
 
 
 def _works(scale: float) -> list[Work]:

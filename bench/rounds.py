@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -116,23 +116,27 @@ def save(
     return path
 
 
-def with_earlier(works: list[Work], path: Path, facts: dict[str, str]) -> None:
-    """Adds from a file what this run has not measured, and notes whose run each sample is of."""
-    date = facts["date"]
+def with_earlier(works: list[Work], path: Path, facts: dict[str, str]) -> list[Work]:
+    """The same works, with what an earlier run has measured of others; samples get their dates."""
+    known: dict[str, Work] = {}
+    if path.exists():
+        content, earlier = read(path)
+        known = {work.key: _dated(work, content["machine"]["date"]) for work in earlier}
+    merged = []
     for work in works:
-        for samples in work.samples.values():
-            for sample in samples:
-                sample.setdefault("date", date)
-    if not path.exists():
-        return
-    content, earlier = read(path)
-    known = {work.key: work for work in earlier}
-    for work in works:
-        old = known.get(work.key)
-        for name, samples in old.samples.items() if old else ():
-            if name not in work.errors and name not in work.samples:
-                dated = [{"date": content["machine"]["date"], **sample} for sample in samples]
-                work.samples[name] = dated
+        now = _dated(work, facts["date"])
+        old = known.get(work.key, now).samples.items()
+        kept = {name: samples for name, samples in old if name not in work.errors}
+        merged.append(replace(now, samples={**kept, **now.samples}))
+    return merged
+
+
+def _dated(work: Work, date: str) -> Work:
+    samples = {
+        name: [{"date": date, **sample} for sample in samples]
+        for name, samples in work.samples.items()
+    }
+    return replace(work, samples=samples)
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[Work]]:

@@ -110,6 +110,26 @@ def test_clonedb_writes_a_row_per_driver(tmp_path: Path) -> None:
     assert row.keys() >= {"read_setup_ms", "read_per_record_ms"}
 
 
+def test_results_of_other_drivers_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "RESULTS", tmp_path)
+    path = tmp_path / "clonedb-1.json"
+
+    def saved(date: str, samples: dict[str, float], failed: str = "") -> Work:
+        work = Work("k", "t", "v", "x/s", samples={n: [{"v": v}] for n, v in samples.items()})
+        work.errors |= {failed: "away"} if failed else {}
+        rounds.save(
+            path.stem, "c", {"date": date}, rounds.with_earlier([work], path, {"date": date}), {}
+        )
+        return rounds.read(path)[1][0]
+
+    saved("1", {"lmdb": 1.0, "sqlite": 2.0, "odbc": 3.0})
+    work = saved("2", {"lmdb": 4.0}, failed="odbc")
+    assert work.samples == {
+        "sqlite": [{"v": 2.0, "date": "1"}],
+        "lmdb": [{"v": 4.0, "date": "2"}],
+    }
+
+
 def test_an_unknown_driver_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["clonedb", "--smoke", "--drivers", "lmdb,nonsense"]) == 2
     assert "nonsense" in capsys.readouterr().err
