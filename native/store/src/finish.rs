@@ -20,6 +20,7 @@ use pyserver_proto::tag::Tag;
 use crate::apply::{Outcome, Stored};
 use crate::calendar::{local_date, unix_time};
 use crate::config::Durability;
+use crate::content_hash::ContentHash;
 use crate::edit::{Edits, splice};
 use crate::error::{STATUS_MISMATCH, STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::extract::{ExtractPolicy, RowValues};
@@ -178,7 +179,7 @@ fn job(
     pixel: Option<&PixelInfo>,
     rows: RowValues,
     file_candidate: String,
-    hash: [u8; 32],
+    hash: ContentHash,
 ) -> Box<StoreJob> {
     let candidate_taken = incoming
         .device

@@ -16,7 +16,9 @@ pub enum IndexError {
     #[error("the index is damaged: {0}")]
     Corrupt(&'static str),
     /// The environment is of a version this program does not know.
-    #[error("index format {found}, this program reads {known}")]
+    #[error(
+        "index format {found}, this program reads {known}: move the index folder away and run `pyserver regen`"
+    )]
     Format {
         /// Version in the environment.
         found: u32,

@@ -13,6 +13,7 @@ pub mod codec_pool;
 mod commit;
 mod commit_mirror;
 pub mod config;
+pub mod content_hash;
 pub mod conversion;
 pub mod device;
 pub mod driver;
