@@ -22,6 +22,7 @@ use crate::in_place::job_in_place;
 use crate::index::Progress;
 use crate::job::StoreJob;
 use crate::schema::Level;
+use crate::settle::Entry;
 use crate::virtual_device::is_virtual;
 use crate::walk_files::{DeviceFiles, order, relative_to};
 
@@ -296,7 +297,13 @@ fn settle_in_place(shared: &Shared, stored: &Stored, file: &str) -> Result<bool,
         return Ok(true);
     };
     if stored.file == file {
-        shared.settler.add(pending, stored.device, 0, None);
+        shared.settler.add(Entry {
+            pending,
+            device: stored.device,
+            journal_bytes: 0,
+            mark: None,
+            unwritten: None,
+        });
         return Ok(true);
     }
     shared.committer.change(move |txn| txn.revoke(pending))?;
