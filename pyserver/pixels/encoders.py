@@ -3,7 +3,8 @@
 Picks and traps: JPEG lossless takes unsigned samples of the exact depth; JPEG-LS of a given depth
 is written by pyjpegls, since imagecodecs writes 8 or 16 bits only; JPEG 2000 of a given ratio by
 pylibjpeg-openjpeg, since imagecodecs takes a signal-to-noise ratio; HTJ2K says 16 bits for all
-above 8. All others are imagecodecs'.
+above 8. All others are imagecodecs'. Huffman tables are always made for the image, as Conquest's
+are: the standard ones cost half as much again.
 """
 
 import struct
@@ -28,8 +29,9 @@ RLE_SEGMENTS_MAX = 15
 JPEG_LS_HEADROOM_BYTES = 4096
 # Conquest's encoder writes up to a tenth more than it is asked to; with less, ours errs more.
 JPEG_2000_ROOM = 1.25
-# Quantisation step of HTJ2K at quality 100, doubled for every 10 below.
-HTJ2K_FINEST_STEP = 1 / 8192
+# Quantisation step of HTJ2K at quality 100, as part of the range that Bits Stored gives; doubled
+# for every 10 below.
+HTJ2K_FINEST_STEP = 1 / 1024
 # pylibjpeg-openjpeg always makes six resolutions; smaller images are coded without loss.
 OPENJPEG_SIDE_MIN = 32
 OPENJPEG_RGB, OPENJPEG_GREY, OPENJPEG_UNSPECIFIED = 1, 2, 0
@@ -103,7 +105,9 @@ def _jpeg_lossless(predictor: int) -> Encoder:
 
 def _jpeg_baseline(samples: Samples, depth: Depth, quality: int) -> bytes:
     if samples.ndim == 2:
-        return bytes(imagecodecs.jpeg8_encode(_without_sign(samples, depth), level=quality))
+        return bytes(
+            imagecodecs.jpeg8_encode(_without_sign(samples, depth), level=quality, optimize=True)
+        )
     source = "RGB" if depth.is_rgb else "YCBCR"
     # Without subsampling: colours stay where they are, as in Conquest.
     return bytes(
@@ -113,6 +117,7 @@ def _jpeg_baseline(samples: Samples, depth: Depth, quality: int) -> bytes:
             colorspace=source,
             outcolorspace="YCBCR",
             subsampling="444",
+            optimize=True,
         )
     )
 
@@ -199,7 +204,11 @@ def _htj2k(reversible: bool, rpcl: bool) -> Encoder:
         if samples.ndim == 3 and not depth.is_rgb:
             samples = _plain(samples.transpose(2, 0, 1))
             colour = {"rgb": False, "planar": True}
-        step = None if reversible else HTJ2K_FINEST_STEP * 2 ** ((100 - quality) / 10)
+        step = None
+        if not reversible:
+            # The codec counts from all bits of a sample, used or not.
+            unused = samples.dtype.itemsize * 8 - depth.bits
+            step = HTJ2K_FINEST_STEP * 2 ** ((100 - quality) / 10 - unused)
         stream = imagecodecs.htj2k_encode(
             samples, level=step, reversible=reversible, tlm=rpcl, **colour
         )
