@@ -62,6 +62,8 @@ def encode_frame(samples: Samples, uid: str, depth: Depth, quality: int) -> byte
 
 def _plain(samples: Samples) -> Samples:
     """Without the odd strides that NumPy leaves on axes of length one, and codecs refuse."""
+    if samples.flags.c_contiguous and 1 not in samples.shape:
+        return samples
     return np.frombuffer(samples.tobytes(), samples.dtype).reshape(samples.shape)
 
 
@@ -220,16 +222,17 @@ def _htj2k(reversible: bool, rpcl: bool) -> Encoder:
 
 def _rle(samples: Samples, _depth: Depth, _quality: int) -> bytes:
     """Byte planes, the most significant of each sample first (PS3.5 annex G)."""
-    planes = samples.view("u1").reshape(*samples.shape[:2], -1)
     width = samples.dtype.itemsize
-    order = [
-        sample * width + byte
-        for sample in range(planes.shape[2] // width)
+    unsigned = samples.view(f"u{width}").reshape(*samples.shape[:2], -1)
+    # Shifted, which NumPy does many at a time, not picked byte by byte.
+    planes = [
+        (unsigned[..., sample] >> (8 * byte)).astype("u1")
+        for sample in range(unsigned.shape[2])
         for byte in reversed(range(width))
     ]
-    if len(order) > RLE_SEGMENTS_MAX:
-        raise PixelError(f"RLE holds {RLE_SEGMENTS_MAX} byte planes, not {len(order)}")
-    segments = [imagecodecs.packbits_encode(_plain(planes[..., plane]), axis=-1) for plane in order]
+    if len(planes) > RLE_SEGMENTS_MAX:
+        raise PixelError(f"RLE holds {RLE_SEGMENTS_MAX} byte planes, not {len(planes)}")
+    segments = [imagecodecs.packbits_encode(_plain(plane), axis=-1) for plane in planes]
     segments = [segment + b"\0" * (len(segment) % 2) for segment in segments]
     offsets, at = [], 64
     for segment in segments:
