@@ -44,10 +44,16 @@ def work(request: str, source: int, target: int) -> str:
         return f"failed {' '.join(reason.split())[:REASON_CHARACTERS]}"
     if result is None:
         return "kept"
-    view = memoryview(result.dataset)
-    while view:
-        view = view[os.write(target, view) :]
+    _write(target, result.dataset)
     return f"done {result.syntax} {len(result.dataset)}"
+
+
+def _write(target: int, dataset: bytes) -> None:
+    """The file may hold an earlier result; its length is that of this one."""
+    view, at = memoryview(dataset), 0
+    while at < len(view):
+        at += os.pwrite(target, view[at:], at)
+    os.ftruncate(target, at)
 
 
 def _read(source: int, offset: int, length: int) -> bytes:

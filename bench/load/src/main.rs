@@ -31,7 +31,7 @@ const USAGE: &str = "\
 usage: pyserver-load COMMAND [--option value]...
   store  --port N [--host H --called AE --calling AE] --count N [--size BYTES] [--associations N]
          [--syntax implicit|explicit|UID] [--sop-class UID] [--series-length N] [--study-length N]
-         [--patient ID] [--pdu BYTES] [--seed N] [--seconds S] [--tolerant 1]
+         [--patient ID] [--pdu BYTES] [--seed N] [--seconds S] [--tolerant 1] [--content FILE]
   find   --port N --level IMAGE --keys 'gggg,eeee=value;...' [--repeat N] [--associations N] [--model study|patient]
   lists  --port N --patients FILE --keys 'gggg,eeee=;...'   one IMAGE query for each line of FILE
   get    --port N --level PATIENT --keys ... [--repeat N] [--sop-class UID[,UID]] [--syntax ...]

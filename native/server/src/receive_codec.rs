@@ -6,7 +6,7 @@
 //! Whatever goes wrong, the object is stored as it was received, and the log says why. Where a site has
 //! rules they come first, and see the object as it was received.
 
-use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use pyserver_proto::dimse::CStoreRq;
@@ -176,11 +176,12 @@ fn change(session: &Session, object: &Received) -> Result<Option<Received>, Stri
     match worked.map_err(|error| error.to_string())? {
         Transcoded::Kept => Ok(None),
         Transcoded::New {
-            mut file, syntax, ..
+            file,
+            length,
+            syntax,
         } => {
-            let mut bytes = Vec::new();
-            std::io::Seek::rewind(&mut file)
-                .and_then(|()| file.read_to_end(&mut bytes))
+            let mut bytes = vec![0; length as usize];
+            file.read_exact_at(&mut bytes, 0)
                 .map_err(|error| error.to_string())?;
             let changed = Received::from_dataset(bytes, syntax);
             changed.map(Some).map_err(|error| error.to_string())

@@ -18,6 +18,7 @@ use pyserver_proto::vr::Vr;
 
 use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
 use crate::locate::Located;
+use crate::memory_file::MemoryFile;
 
 /// The pixel data of one object beyond this stays NKI, and the object is not sent (LIMIT: memory).
 const NKI_BYTES_MAX: u64 = 1 << 30;
@@ -41,12 +42,27 @@ pub struct Conversion {
 
 /// An object in a form that the peer takes.
 pub(crate) struct Converted {
-    pub file: File,
+    pub file: MemoryFile,
     pub length: u64,
     pub syntax: TransferSyntax,
 }
 
 impl Conversion {
+    /// How many objects can be changed at once.
+    pub(crate) fn workers(&self) -> usize {
+        self.pool.as_ref().map_or(0, |pool| pool.workers())
+    }
+
+    /// Whether a codec has to change an object.
+    pub(crate) fn needs_codec(&self, located: &Located) -> bool {
+        let Ok(uid) = located.transfer_syntax.parse::<Uid>() else {
+            return false;
+        };
+        let first = (self.targets)(located).into_iter().next();
+        self.pool.is_some()
+            && first.is_some_and(|target| !is_sent(TransferSyntax::from_uid(&uid), target))
+    }
+
     /// The object in the first of the peer's syntaxes that can carry it; `None`: as it is, or in a form
     /// that the sender makes of it without a codec.
     ///
@@ -69,7 +85,7 @@ impl Conversion {
         };
         let mut reasons = Vec::new();
         for uid in (self.targets)(located) {
-            if uid == syntax.uid() || is_convertible(syntax, TransferSyntax::from_uid(&uid)) {
+            if is_sent(syntax, uid) {
                 return Ok(None);
             }
             let quality = self.quality;
@@ -96,6 +112,11 @@ impl Conversion {
             Err(reasons.join("; "))
         }
     }
+}
+
+/// Whether an object can go out in a syntax without a codec.
+fn is_sent(stored: TransferSyntax, target: Uid) -> bool {
+    stored.uid() == target || is_convertible(stored, TransferSyntax::from_uid(&target))
 }
 
 /// A headerless file whose pixel data is an NKI stream, as a data set with native pixel data;

@@ -36,6 +36,7 @@ mod journal;
 mod look;
 pub mod lookahead;
 mod mark;
+pub mod memory_file;
 mod mirror;
 mod mirror_rows;
 mod object;
