@@ -6,10 +6,10 @@ but for the change to explicit VR. What cannot be done raises PixelError and lea
 with the object as it was.
 """
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import imagecodecs
 import numpy as np
 
 from pyserver import _native
@@ -34,6 +34,8 @@ NKI_DATA = 0x7FDF0010
 MODALITY = 0x00080060
 # LIMIT: an object's native pixel data; more is refused before anything is allocated.
 NATIVE_BYTES_MAX = 1 << 30
+
+DEFLATE_LEVEL = 6
 
 # Modes leave these as they are, as Conquest does; peers that take nothing else get them compressed.
 UNTOUCHED_MODALITIES = ("PR", "SR", "RT")
@@ -170,8 +172,7 @@ def deflate(dataset: bytes, syntax: str, bytes_max: int) -> Result | None:
         body = dataset
     else:
         body = _native.convert_dataset(dataset, syntax, ts.EXPLICIT_LE)
-    packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = packer.compress(body) + packer.flush()
+    packed = bytes(imagecodecs.deflate_encode(body, level=DEFLATE_LEVEL, raw=True))
     return Result(packed + b"\0" * (len(packed) % 2), ts.DEFLATED)
 
 

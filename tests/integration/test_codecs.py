@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,19 +45,22 @@ class Received:
 
 
 @contextmanager
-def receiver(port: int, syntax: str, classes: list[str]) -> Iterator[Received]:
-    """A storage SCP that accepts one transfer syntax."""
-    received = Received()
-    ae = AE("ONLY")
-    for sop_class in classes:
-        ae.add_supported_context(sop_class, syntax)
-    server = ae.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, received.take)]
-    )
+def receivers(syntaxes: dict[int, str], classes: list[str]) -> Iterator[dict[int, Received]]:
+    """Storage SCPs, one a port, that accept one transfer syntax each."""
+    received = {port: Received() for port in syntaxes}
+    servers = []
+    for port, syntax in syntaxes.items():
+        ae = AE("ONLY")
+        for sop_class in classes:
+            ae.add_supported_context(sop_class, syntax)
+        handlers = [(evt.EVT_C_STORE, received[port].take)]
+        servers.append(ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers))
     try:
         yield received
     finally:
-        server.shutdown()
+        # Each takes half a second to hear of it.
+        with ThreadPoolExecutor(len(servers)) as executor:
+            list(executor.map(lambda server: server.shutdown(), servers))
 
 
 ONE_SYNTAX = {
@@ -111,12 +115,13 @@ def test_peers_that_take_one_syntax_get_everything_it_can_carry(make_server: Mak
     server = make_server(ini=["UnknownPeers = all"], peers=lines)
     sent = _store(server, (*ALL, "jpegls_mr", "jpeg_baseline_rgb"))
     classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
-    for number, uid in enumerate(ONE_SYNTAX):
-        with receiver(ports[uid], uid, classes) as received:
+    with receivers({port: uid for uid, port in ports.items()}, classes) as received:
+        for number in range(len(ONE_SYNTAX)):
             _move(server, f"ONE{number}", sent)
+    for uid, port in ports.items():
         expected = {instance for instance, part in sent.items() if _carries(uid, part)}
-        assert set(received.objects) == expected, (uid, server.log_tail())
-        for instance, part in received.objects.items():
+        assert set(received[port].objects) == expected, (uid, server.log_tail())
+        for instance, part in received[port].objects.items():
             assert part.transfer_syntax == uid
             if uid not in LOSSY and uid != ts.JPEG_LS_NEAR and not _no_pixels(part):
                 assert_same_pixels(part, sent[instance])
@@ -172,10 +177,10 @@ def test_nki_files_are_decoded_for_every_peer(make_server: MakeServer) -> None:
     (nki, *_) = [path for path in server.files() if path.endswith(".v2")]
     assert b"\xdf\x7f\x10\x00" in server.path(nki).read_bytes()
     classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
-    with receiver(port, ts.EXPLICIT_LE, classes) as received:
+    with receivers({port: ts.EXPLICIT_LE}, classes) as received:
         _move(server, "ONE", sent)
-    assert set(received.objects) == set(sent)
-    for instance, part in received.objects.items():
+    assert set(received[port].objects) == set(sent)
+    for instance, part in received[port].objects.items():
         assert_same_pixels(part, sent[instance])
 
 
