@@ -17,6 +17,7 @@ use pyserver_store::held::{Received, Sender};
 use pyserver_store::uid_changes::{Except, UidChanges};
 
 use crate::archive::PyArchive;
+use crate::codecs::{PyCodecPool, wish};
 use crate::errors::{self, NativeError};
 
 /// A DICOM object: elements by path, changed in place, pixel data untouched.
@@ -59,7 +60,7 @@ impl Instance {
     }
 
     /// Work that waits: the interpreter is given free meanwhile.
-    fn detached<T: Send>(
+    pub fn detached<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Received) -> PyResult<T> + Send,
@@ -168,6 +169,31 @@ impl Instance {
             Ok(bytes)
         })?;
         Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Put it into a compression mode or transfer syntax; whether that changed it.
+    #[pyo3(signature = (codecs, mode="", syntax="", quality=95))]
+    fn recompress(
+        &self,
+        py: Python<'_>,
+        codecs: &PyCodecPool,
+        mode: &str,
+        syntax: &str,
+        quality: u8,
+    ) -> PyResult<bool> {
+        let wish = wish(mode, syntax, quality)?;
+        let pool = codecs.pool();
+        self.detached(py, |object| {
+            let new = object.recompressed(&pool, &wish);
+            let new = new.map_err(|error| errors::store(&error))?;
+            Ok(match new {
+                Some(new) => {
+                    *object = new;
+                    true
+                }
+                None => false,
+            })
+        })
     }
 
     /// Another object of its own, with the changes made so far.

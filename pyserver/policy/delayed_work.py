@@ -1,0 +1,208 @@
+"""Does delayed work (`delayed`): finds the objects, then forwards, fetches, deletes, ..."""
+
+import datetime
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pyserver import _native
+from pyserver.config.settings import Settings
+from pyserver.pixels.modes import Action, find_mode
+from pyserver.pixels.syntaxes import IMPLICIT_LE
+from pyserver.policy.context import INFO, Services
+from pyserver.policy.copies import changed_copies
+from pyserver.policy.delayed import RANGE, SPLIT
+from pyserver.policy.files import work_folder
+from pyserver.policy.jobs import Job
+from pyserver.policy.merging import merge_series_of
+from pyserver.policy.modes import converter_of, sending
+from pyserver.policy.parser import Line
+from pyserver.policy.problems import CommandError, Undelivered
+from pyserver.policy.submitting import submit
+
+# Clauses that choose among all objects of the patient, whatever level was named.
+_SELECTING = frozenset(("date", "now", "age", "modality", "sop", "series", "study"))
+_KEYS = {
+    "date": "SeriesDate",
+    "modality": "Modality",
+    "imagetype": "ImageType",
+    "seriesdesc": "SeriesDescription",
+    "study": "StudyInstanceUID",
+    "series": "SeriesInstanceUID",
+    "sop": "SOPInstanceUID",
+}
+# Level of a C-MOVE by the key that it has, the lowest first.
+_UNIQUE = {
+    "IMAGE": "SOPInstanceUID",
+    "SERIES": "SeriesInstanceUID",
+    "STUDY": "StudyInstanceUID",
+}
+
+
+def selection(work: dict[str, Any], today: datetime.date) -> dict[str, str]:
+    """Query keys for the objects that the work is about."""
+    clauses = work["clauses"]
+    keys = {"PatientID": work["patient"]}
+    if not _SELECTING & clauses.keys():
+        narrowed = {"imagetype", "seriesdesc"} & clauses.keys()
+        levels = (("study", "StudyInstanceUID"), ("series", "SeriesInstanceUID"))
+        for name, key in levels[:1] if narrowed else levels:
+            if work.get(name):
+                keys[key] = work[name]
+        if work.get("image") and not narrowed:
+            keys["SOPInstanceUID"] = work["image"]
+    for name, key in _KEYS.items():
+        if clauses.get(name):
+            keys[key] = clauses[name]
+    for name in ("now", "age"):
+        if clauses.get(name):
+            keys["SeriesDate"] = _dates(clauses[name], work, name, today)
+    return keys
+
+
+def _dates(text: str, work: dict[str, Any], name: str, today: datetime.date) -> str:
+    """`-30+1` around today or around the date of the series."""
+    found = RANGE.fullmatch(text)
+    centre = today
+    try:
+        if name == "age":
+            centre = datetime.datetime.strptime(work.get("date_of", ""), "%Y%m%d").date()
+        if found is None:
+            raise ValueError("not -days+days")
+        ends = [centre + datetime.timedelta(days=int(found[n])) for n in (1, 2)]
+    except (ValueError, OverflowError) as error:
+        raise CommandError(f"{name} {text}: {error}") from error
+    return f"{ends[0]:%Y%m%d}-{ends[1]:%Y%m%d}"
+
+
+def objects(services: Services, work: dict[str, Any]) -> list[dict[str, Any]]:
+    """Files of the objects that the work is about, in the order of the index."""
+    keys = selection(work, datetime.date.today())
+    keys.setdefault("SOPInstanceUID", "")
+    found = services.archive.find("patient", "IMAGE", keys)
+    if split := SPLIT.fullmatch(work["clauses"].get("split", "")):
+        found = found[int(split[1]) :: max(int(split[2]), 1)]
+    files = []
+    for row in found:
+        files += services.archive.locate("image", str(row["SOPInstanceUID"]))
+    return files
+
+
+def perform(
+    services: Services, settings: Settings, job: Job, parse_script: Callable[[str], Line]
+) -> None:
+    """Do the work of a record. Raises Undelivered when a peer is in the way, else CommandError."""
+    work: dict[str, Any] = json.loads(job.text)
+    operation = work["operation"]
+    services.log(INFO, f"{operation} {work['level']} of patient {work['patient']} begins")
+    if operation == "process":
+        code = services.processes.run(work["words"], services.home, None, False)
+        if code != 0:
+            raise CommandError(f"{work['words'][0]}: exit code {code}")
+    elif operation == "get":
+        _get(services, settings, work)
+    else:
+        files = objects(services, work)
+        script = parse_script(work["script"]) if "script" in work else None
+        if operation == "prefetch":
+            _read_ahead(files)
+        elif operation == "delete":
+            uids = [file["sop_instance_uid"] for file in files]
+            services.archive.delete("image", uids)
+        elif operation == "merge":
+            merge_series_of(services, files, script)
+        elif operation in ("submit", "submit2"):
+            submit(services, work, files, script)
+        else:
+            _forward(services, settings, work, files, script)
+
+
+def _forward(
+    services: Services,
+    settings: Settings,
+    work: dict[str, Any],
+    files: list[dict[str, Any]],
+    script: Line | None,
+) -> None:
+    """C-STORE of all files over one association."""
+    target = work["clauses"]["to"]
+    peer, code = services.forwards.peer(target, target)
+    code = work["clauses"].get("compressed") or code
+    how = sending(code, IMPLICIT_LE, True)
+    form = how.reduced_by or (code if converter_of(code) is not None else "")
+    paths = [str(file["path"]) for file in files]
+    if not paths:
+        return
+    with tempfile.TemporaryDirectory(dir=work_folder(services.home)) as folder:
+        if script is not None or form:
+            paths = changed_copies(services, script, paths, Path(folder), form)
+        mode = find_mode(code)
+        encodes = mode is not None and mode.action is Action.ENCODE
+        syntaxes = list(how.syntaxes) if encodes else []
+        _send(services, settings, {**peer, "syntaxes": syntaxes}, target, paths, how.quality)
+
+
+def _send(
+    services: Services,
+    settings: Settings,
+    peer: Mapping[str, Any],
+    target: str,
+    paths: list[str],
+    quality: int,
+) -> None:
+    try:
+        report = _native.send(
+            peer,
+            settings.ae_title,
+            paths,
+            codecs=services.codecs,
+            quality=quality or services.quality,
+        )
+    except _native.PeerUnavailable as error:
+        raise Undelivered(f"{target}: {error}", unreachable=True) from error
+    except _native.PeerError as error:
+        raise Undelivered(f"{target}: {error}", unreachable=False) from error
+    if report["failed"]:
+        first = report["failures"][0]["reason"]
+        text = f"{target}: {report['failed']} of {len(paths)} objects were not taken: {first}"
+        # Of a peer that was lost on the way more may be had later; of one that refuses nothing.
+        raise Undelivered(text, unreachable=report["lost"], begun=report["sent"] > 0)
+    services.log(INFO, f"{report['sent']} objects sent to {target}")
+
+
+def _read_ahead(files: list[dict[str, Any]]) -> None:
+    """Ask the kernel for the files, so that they are in memory when someone wants them."""
+    for file in files:
+        handle = os.open(file["path"], os.O_RDONLY)
+        try:
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(handle)
+
+
+def _get(services: Services, settings: Settings, work: dict[str, Any]) -> None:
+    """C-MOVE from the peer to this server."""
+    source = work["clauses"]["from"]
+    address = settings.peer_map.resolve(source)
+    if address is None:
+        raise CommandError(f"{source} is not in acrnema.map")
+    keys = selection(work, datetime.date.today())
+    level = next(
+        (level for level, key in _UNIQUE.items() if keys.get(key)),
+        "PATIENT",
+    )
+    model = "patient" if level == "PATIENT" else "study"
+    try:
+        answer = _native.move(
+            address.as_native(), settings.ae_title, model, level, keys, settings.ae_title
+        )
+    except _native.PeerUnavailable as error:
+        raise Undelivered(f"{source}: {error}", unreachable=True) from error
+    except _native.PeerError as error:
+        raise Undelivered(f"{source}: {error}", unreachable=False) from error
+    if answer["status"] != 0:
+        text = f"{source} answered {answer['status']:04x} {answer['comment']}".rstrip()
+        raise Undelivered(text, unreachable=False)
