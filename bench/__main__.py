@@ -26,6 +26,7 @@ from bench import (
     report,
     retrieve,
     rounds,
+    route,
 )
 from bench.ingest import Setting
 from bench.rounds import Work
@@ -37,6 +38,7 @@ WORKS: dict[str, Callable[[Setting], Iterable[Work]]] = {
     "memory": memory.run,
     "index": index.run,
     "clonedb": clonedb.run,
+    "route": route.run,
 }
 SMOKE_SCALE = 0.004
 

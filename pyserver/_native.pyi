@@ -59,7 +59,7 @@ class ArchiveBusy(StoreError):
     """Another process has this archive open."""
 
 class PeerUnavailable(NativeError):
-    """A peer could not be reached, or did not accept the association."""
+    """A peer could not be reached, did not accept the association, or was lost."""
 
 class PeerError(NativeError):
     """A peer broke the protocol, or answered with a failure."""
@@ -222,6 +222,15 @@ class UidTable:
         self, instance: Instance, stage: str, except_tags: list[str], except_uids: list[str]
     ) -> int:
         """Change the UIDs of an object, sequences included; how many values changed."""
+
+    def change_with(
+        self, instance: Instance, stage: str, except_tags: list[str], except_uids: list[str]
+    ) -> list[bytes]:
+        """The same without a commit: the records that come back must be queued with the object, or
+        given to `commit` before anyone sees it."""
+
+    def commit(self, records: list[bytes]) -> None:
+        """Make changes durable that `change_with` gave out."""
 
     def change_back(
         self, instance: Instance, stage: str, except_tags: list[str], except_uids: list[str]

@@ -1,4 +1,4 @@
-"""`pyserver merge`: studies or series become one."""
+"""`pyserver merge` and `move-device`: objects are stored anew, under other UIDs or elsewhere."""
 
 import argparse
 
@@ -21,6 +21,21 @@ def _run(args: argparse.Namespace, out: Output) -> int:
     return PARTLY if report["failed"] else DONE
 
 
+def _configure_move(parser: argparse.ArgumentParser) -> None:
+    add_home(parser)
+    add_json(parser)
+    parser.add_argument("source", metavar="FROM", help="storage folder: MAG0, MAG1, ...")
+    parser.add_argument("target", metavar="TO", help="storage folder that gets the objects")
+
+
+def _run_move(args: argparse.Namespace, out: Output) -> int:
+    client = ControlClient(home_folder(args))
+    report = client.call("move_device", source=args.source, target=args.target)
+    text = f"{report['moved']} objects moved, {report['failed']} left where they were"
+    out.result(report, lambda: out.say(text))
+    return PARTLY if report["failed"] else DONE
+
+
 COMMANDS = (
     Command(
         name="merge",
@@ -35,5 +50,15 @@ COMMANDS = (
         ),
         configure=_configure,
         run=_run,
+    ),
+    Command(
+        name="move-device",
+        summary="move all objects of one storage folder to another",
+        description="Store every object of a storage folder in another one, through "
+        "MoveDeviceConverter0 where there is one; each is at one place or the other at any time. "
+        "Needs a running server.",
+        examples=("pyserver move-device MAG0 MAG1",),
+        configure=_configure_move,
+        run=_run_move,
     ),
 )

@@ -93,6 +93,8 @@ class Context:
     # Whether a converter chose the compression.
     compressed: bool = False
     jobs: list[bytes] = field(default_factory=list)
+    # Changed UIDs that no commit has seen yet: they go with the object, or before it is shown.
+    uid_records: list[bytes] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     # How many of the failures are forwards that are done later.
     postponed: int = 0
@@ -166,6 +168,12 @@ class Context:
             if (other.get(PATIENT_ID) or "") == self.text(PATIENT_ID):
                 return other
         return None
+
+    def commit_uids(self) -> None:
+        """Make changed UIDs durable, because someone is about to see them."""
+        if self.uid_records:
+            records, self.uid_records = self.uid_records, []
+            self.services.uids.commit(records)
 
     def path(self) -> Path:
         """The object's file, or where it would be stored."""

@@ -9,7 +9,7 @@ once, by `delayed_work`. Filters choose objects in the index then, not when it i
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,8 @@ class DelayedArguments:
     after_s: int = 0
     command: CommandLine | None = None
     script: str = ""
+    # Clauses that look into other objects, as they are written: those may come only later.
+    late: tuple[tuple[str, str], ...] = ()
 
     def clause(self, name: str) -> Template | None:
         """The value of a clause, or None."""
@@ -87,6 +89,7 @@ def delayed_arguments(operation: str) -> Callable[[str, int, list[Problem]], Del
             _seconds(after, column),
             command,
             script,
+            tuple(_late(rest, found)),
         )
 
     return parse
@@ -150,6 +153,16 @@ def _clauses(
     return clauses, command
 
 
+def _late(text: str, clauses: dict[str, Template]) -> Iterator[tuple[str, str]]:
+    """The clauses whose value is in an object that another one names."""
+    for name, value in clauses.items():
+        items = (part for part in value.parts if not isinstance(part, str))
+        if any(item.path is not None and item.path.other is not None for item in items):
+            found = re.search(rf"\b{name} +(\S+)", text)
+            if found is not None:
+                yield name, found[1]
+
+
 def _seconds(template: Template | None, column: int) -> int:
     text = "" if template is None else template.prefix
     if template is not None and not (text.isascii() and text.isdigit()):
@@ -183,6 +196,9 @@ def queue_delayed(context: Context, arguments: DelayedArguments) -> None:
             work[name] = context.text(tag)
     if arguments.level == "image":
         work["image"] = context.text(SOP_INSTANCE)
+    late = {name: text for name, text in arguments.late if not work["clauses"][name]}
+    if late:
+        work["late"] = late
     if arguments.script:
         work["script"] = arguments.script
     if "age" in work["clauses"]:

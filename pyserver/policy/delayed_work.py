@@ -12,7 +12,7 @@ from pyserver import _native
 from pyserver.config.settings import Settings
 from pyserver.pixels.modes import Action, find_mode
 from pyserver.pixels.syntaxes import IMPLICIT_LE
-from pyserver.policy.context import INFO, Services
+from pyserver.policy.context import INFO, Context, Services
 from pyserver.policy.copies import changed_copies
 from pyserver.policy.delayed import RANGE, SPLIT
 from pyserver.policy.files import work_folder
@@ -22,6 +22,7 @@ from pyserver.policy.modes import converter_of, sending
 from pyserver.policy.parser import Line
 from pyserver.policy.problems import CommandError, Undelivered
 from pyserver.policy.submitting import submit
+from pyserver.policy.template import parse_template
 
 # Clauses that choose among all objects of the patient, whatever level was named.
 _SELECTING = frozenset(("date", "now", "age", "modality", "sop", "series", "study"))
@@ -97,6 +98,7 @@ def perform(
     """Do the work of a record. Raises Undelivered when a peer is in the way, else CommandError."""
     work: dict[str, Any] = json.loads(job.text)
     operation = work["operation"]
+    _fill_late(services, job, work)
     services.log(INFO, f"{operation} {work['level']} of patient {work['patient']} begins")
     if operation == "process":
         code = services.processes.run(work["words"], services.home, None, False)
@@ -118,6 +120,23 @@ def perform(
             submit(services, work, files, script)
         else:
             _forward(services, settings, work, files, script)
+
+
+def _fill_late(services: Services, job: Job, work: dict[str, Any]) -> None:
+    """Values that were in objects which had not come when the work was queued."""
+    late: dict[str, str] = work.pop("late", {})
+    if late:
+        located = services.archive.locate("image", job.sop_instance)
+        if not located:
+            raise CommandError(f"{job.sop_instance}, which says what is meant, is gone")
+        instance = _native.Instance.open(located[0]["path"])
+        context = Context(services, instance, job.calling_ae, job.called_ae)
+        for name, text in late.items():
+            work["clauses"][name] = parse_template(text, 1, []).render(context)
+    for name in ("study", "series", "sop"):
+        # Without a value it would stand for everything of the patient.
+        if name in work["clauses"] and not work["clauses"][name]:
+            raise CommandError(f"there is no value for {name}")
 
 
 def _forward(

@@ -17,7 +17,7 @@ from typing import Any
 
 from pyserver import _native
 from pyserver.config.settings import Settings
-from pyserver.policy.claims import CLAIMED, NOT_BEGUN, Claims
+from pyserver.policy.claims import CLAIMED, NOT_BEGUN, Claims, Left
 from pyserver.policy.claims import DONE as DONE_NOTE
 from pyserver.policy.context import ERROR, INFO, WARNING, Services
 from pyserver.policy.export_work import DONE, Result, Work, lane_name, lane_of
@@ -71,6 +71,7 @@ class Exports:
         self._repeats = repeats
         # Why a record may have been sent before.
         self._suspects: dict[int, str] = {}
+        self._left: Left | None = None
         self._ended = False
         self._cursor = 0
         self._dead: dict[int, Job] = {}
@@ -109,16 +110,12 @@ class Exports:
             self._queue.edit(done=sorted(left.done))
             self._claims.taken_off(list(left.done))
             self._log(INFO, f"{len(left.done)} pieces of queued work had been done before the stop")
+        # Records are judged as they are entered: a lane may begin at once.
+        self._left = left
         count = self._read()
-        with self._changed:
-            numbers = [n for lane in self._lanes.values() for n in (*lane.fresh, *lane.held)]
-            numbers += [n for pending in self._delayed.values() for n in pending.numbers]
-            for number in numbers:
-                why = left.suspicion(number)
-                if why is not None:
-                    self._suspects[number] = why
+        self._left = None
         if count:
-            begun = len(self._suspects)
+            begun = count if left.unsure else len(left.begun)
             text = f"{count} pieces of queued work of the last run, {begun} may go out twice"
             self._log(INFO, text)
 
@@ -256,6 +253,9 @@ class Exports:
         return count
 
     def _enter(self, number: int, job: Job) -> None:
+        why = self._left.suspicion(number) if self._left is not None else None
+        if why is not None:
+            self._suspects[number] = why
         if job.kind != DELAYED:
             if len(self._records) < RECORDS_KEPT_MAX:
                 self._records[number] = job

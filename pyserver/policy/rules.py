@@ -121,9 +121,10 @@ class Rules:
                 return self._refused(f"rejected by {converter.source.name}")
         if context.failures and self._reject_on_error:
             return self._refused(f"a converter failed: {context.failures[0]}")
-        if context.device is None and not context.jobs and not context.compressed:
+        jobs = [*context.uid_records, *context.jobs]
+        if context.device is None and not jobs and not context.compressed:
             return None
-        return ("store", 0, "", context.device, context.compressed, context.jobs)
+        return ("store", 0, "", context.device, context.compressed, jobs)
 
     def _compress(self, context: Context) -> None:
         """`IncomingCompression = s0` to `s9`: its converter runs first."""
@@ -169,6 +170,7 @@ class Rules:
                 continue
             context.label = f"{hook}converter{converter.number}"
             outcome = run_line(converter.line, context)
+        context.commit_uids()
         for job in context.jobs:
             if self._services.queue is not None:
                 self._services.queue(job)

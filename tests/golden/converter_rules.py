@@ -84,13 +84,10 @@ def _every_plain_form(_facts: Any, difference: Difference) -> bool:
     if difference.field != "result.destination.proposed":
         return False
     pairs = zip(difference.expected, difference.observed, strict=False)
-    return (
-        len(difference.expected) == len(difference.observed)
-        and all(
-            set(mine) >= set(theirs)
-            for want, have in pairs
-            for theirs, mine in zip(want, have, strict=False)
-        )
+    return len(difference.expected) == len(difference.observed) and all(
+        set(mine) >= set(theirs)
+        for want, have in pairs
+        for theirs, mine in zip(want, have, strict=False)
     )
 
 

@@ -279,6 +279,31 @@ impl UidTable {
         })
     }
 
+    /// The same without a commit: the records that come back must be queued with the object, or given to
+    /// `commit` before anyone sees it.
+    fn change_with(
+        &self,
+        py: Python<'_>,
+        instance: &Instance,
+        stage: &str,
+        except_tags: Vec<String>,
+        except_uids: Vec<String>,
+    ) -> PyResult<Vec<Vec<u8>>> {
+        let except = except(&except_tags, except_uids)?;
+        instance.detached(py, |object| {
+            self.changes
+                .change_with(&mut object.instance, &self.prefix, stage, &except)
+                .map(|(_, records)| records)
+                .map_err(|error| errors::store(&error))
+        })
+    }
+
+    /// Make changes durable that `change_with` gave out.
+    fn commit(&self, py: Python<'_>, records: Vec<Vec<u8>>) -> PyResult<()> {
+        py.detach(|| self.changes.commit_records(records))
+            .map_err(|error| errors::store(&error))
+    }
+
     /// Give an object the UIDs back that it had; how many values changed.
     fn change_back(
         &self,
