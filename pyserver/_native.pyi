@@ -117,6 +117,9 @@ class Forwarder:
     def connect(self, sop_classes: list[str], transfer_syntaxes: list[str]) -> None:
         """Open an association for these SOP classes. Raises PeerUnavailable or PeerError."""
 
+    def accepted(self, sop_class: str, transfer_syntaxes: list[str]) -> str | None:
+        """The first of these transfer syntaxes that the peer accepted for a SOP class."""
+
     @property
     def is_open(self) -> bool:
         """Whether there is an association."""

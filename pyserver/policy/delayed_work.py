@@ -4,7 +4,7 @@ import datetime
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ _UNIQUE = {
     "SERIES": "SeriesInstanceUID",
     "STUDY": "StudyInstanceUID",
 }
+_SERIES_KEYS = ("SeriesInstanceUID", "Modality", "SeriesDate", "SeriesDescription")
+_IMAGE_KEYS = ("SOPInstanceUID", "ImageType")
 
 
 def selection(work: dict[str, Any], today: datetime.date) -> dict[str, str]:
@@ -208,20 +210,43 @@ def _get(services: Services, settings: Settings, work: dict[str, Any]) -> None:
     address = settings.peer_map.resolve(source)
     if address is None:
         raise CommandError(f"{source} is not in acrnema.map")
-    keys = selection(work, datetime.date.today())
-    level = next(
-        (level for level, key in _UNIQUE.items() if keys.get(key)),
-        "PATIENT",
-    )
-    model = "patient" if level == "PATIENT" else "study"
+    peer, own = address.as_native(), settings.ae_title
     try:
-        answer = _native.move(
-            address.as_native(), settings.ae_title, model, level, keys, settings.ae_title
-        )
+        for level, keys in _wanted(peer, own, selection(work, datetime.date.today())):
+            model = "patient" if level == "PATIENT" else "study"
+            answer = _native.move(peer, own, model, level, keys, own)
+            if answer["status"] != 0:
+                text = f"{source} answered {answer['status']:04x} {answer['comment']}".rstrip()
+                raise Undelivered(text, unreachable=False)
     except _native.PeerUnavailable as error:
         raise Undelivered(f"{source}: {error}", unreachable=True) from error
     except _native.PeerError as error:
         raise Undelivered(f"{source}: {error}", unreachable=False) from error
-    if answer["status"] != 0:
-        text = f"{source} answered {answer['status']:04x} {answer['comment']}".rstrip()
-        raise Undelivered(text, unreachable=False)
+
+
+def _wanted(
+    peer: Mapping[str, str | int], own: str, keys: dict[str, str]
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Level and keys of the retrieves that bring what is wanted. A C-MOVE knows unique keys only:
+    the peer is asked first what other keys stand for."""
+    if not keys.keys() - _UNIQUE.values() - {"PatientID"}:
+        yield next((level for level, key in _UNIQUE.items() if keys.get(key)), "PATIENT"), keys
+        return
+    of_study = {"PatientID": keys["PatientID"], "StudyInstanceUID": keys.get(_UNIQUE["STUDY"], "")}
+    of_series = {name: keys[name] for name in _SERIES_KEYS if name in keys}
+    of_image = {name: keys[name] for name in _IMAGE_KEYS if name in keys}
+    for study in _native.find(peer, own, "study", "STUDY", of_study):
+        found = {"PatientID": keys["PatientID"], "StudyInstanceUID": _uid(study, "Study")}
+        asked = {**found, "SeriesInstanceUID": "", **of_series}
+        for series in _native.find(peer, own, "study", "SERIES", asked):
+            one = {**found, "SeriesInstanceUID": _uid(series, "Series")}
+            if not of_image:
+                yield "SERIES", one
+                continue
+            asked_image = {**one, "SOPInstanceUID": "", **of_image}
+            for image in _native.find(peer, own, "study", "IMAGE", asked_image):
+                yield "IMAGE", {**one, "SOPInstanceUID": _uid(image, "SOP")}
+
+
+def _uid(answer: Mapping[str, Any], what: str) -> str:
+    return str(answer.get(f"{what}InstanceUID", ""))

@@ -16,7 +16,7 @@ from pyserver import _native
 from pyserver.config.peers import parse_address
 from pyserver.config.settings import Settings
 from pyserver.pixels.modes import find_mode
-from pyserver.pixels.syntaxes import EXPLICIT_LE, IMPLICIT_LE
+from pyserver.pixels.syntaxes import EXPLICIT_LE, IMPLICIT_LE, UNCOMPRESSED
 from pyserver.policy.compression import recompress
 from pyserver.policy.context import INFO, PATIENT_ID, SERIES, SOP_INSTANCE, STUDY, Context, Outcome
 from pyserver.policy.jobs import BEGUN, FORWARD, Job
@@ -161,15 +161,16 @@ class _Open:
     # SOP classes sent so far, as long as the peer is remembered, and those of this association.
     known: list[str] = field(default_factory=list)
     proposed: frozenset[str] = frozenset()
-    # Whether the peer takes uncompressed forms only.
+    # Whether the peer takes uncompressed forms only, or chose one where it had a choice.
     plain: bool = False
+    strict: bool = False
     used: float = 0.0
     users: set[str] = field(default_factory=set)
 
     def forget(self) -> None:
         """Begin anew with a peer that was not called for long: it may have learned."""
         self.known.clear()
-        self.plain = False
+        self.plain = self.strict = False
 
 
 @dataclass(frozen=True)
@@ -321,8 +322,15 @@ class Forwards:
             entry.known = [sop_class]
         elif sop_class not in entry.known:
             entry.known = [*entry.known[1 - CLASSES_MAX :], sop_class]
-        entry.forwarder.connect(entry.known, list(parcel.how.syntaxes))
         entry.unit, entry.proposed = unit, frozenset(entry.known)
+        wanted = [s for s in parcel.how.syntaxes if s not in UNCOMPRESSED]
+        syntaxes = wanted if entry.strict and wanted else list(parcel.how.syntaxes)
+        entry.forwarder.connect(entry.known, syntaxes)
+        accepted = entry.forwarder.accepted(sop_class, syntaxes)
+        if wanted and not entry.strict and accepted in UNCOMPRESSED:
+            # Within one context an acceptor chooses as it likes: it is asked without a choice.
+            entry.strict = True
+            self._connect(entry, sop_class, parcel, unit)
 
     def _repeated(self, context: Context, parcel: _Parcel, why: str) -> None:
         if context.services.repeated is not None:

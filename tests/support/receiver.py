@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.support.server import free_port
 
 ROOT = Path(__file__).parents[2]
-START_S = 30.0
+START_S = 120.0
 
 
 class ReceiverProcess:

@@ -67,6 +67,20 @@ impl Forwarder {
             .map_err(|error| errors::link(&error))
     }
 
+    /// The first of these transfer syntaxes that the peer accepted for a SOP class; None: none of them.
+    fn accepted(
+        &self,
+        sop_class: &str,
+        transfer_syntaxes: Vec<String>,
+    ) -> PyResult<Option<String>> {
+        let class = sop_class
+            .parse()
+            .map_err(|error| config(format!("{sop_class}: {error}")))?;
+        let syntaxes = uids(&transfer_syntaxes)?;
+        let found = self.link.lock().accepted(class, &syntaxes);
+        Ok(found.map(|uid| uid.to_string()))
+    }
+
     /// Whether there is an association.
     #[getter]
     fn is_open(&self) -> bool {

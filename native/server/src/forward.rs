@@ -74,6 +74,12 @@ impl Forwarder {
         Ok(())
     }
 
+    /// The first of these transfer syntaxes that the peer accepted for a SOP class.
+    pub fn accepted(&self, sop_class: Uid, syntaxes: &[Uid]) -> Option<Uid> {
+        let context = self.open.as_ref()?.context_for(sop_class, syntaxes)?;
+        Some(context.transfer_syntax)
+    }
+
     /// Whether there is an association.
     pub fn is_open(&self) -> bool {
         self.open.is_some()

@@ -126,7 +126,9 @@ impl StoreReceiver {
                 .map(Done::Stored),
             Err(error) => Err(error),
         };
-        if outcome.is_ok() && session.settings.queues_work() {
+        // Import rules may have queued work, too.
+        let has_rules = session.rules_for(Hook::Import).is_some();
+        if outcome.is_ok() && (has_rules || session.settings.queues_work()) {
             session.shared.bell.ring();
         }
         let stats = &session.shared.stats;
