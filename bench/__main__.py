@@ -27,6 +27,7 @@ from bench import (
     report,
     retrieve,
     rounds,
+    route,
 )
 from bench.ingest import Setting
 from bench.rounds import Work
@@ -40,6 +41,7 @@ WORKS: dict[str, Callable[[Setting], Iterable[Work]]] = {
     "clonedb": clonedb.run,
     "pipeline": pipeline.run,
     "transcode": pipeline.moves,
+    "route": route.run,
 }
 SMOKE_SCALE = 0.004
 

@@ -17,6 +17,7 @@ mod lists;
 mod object;
 mod probe;
 mod retrieve;
+mod route;
 mod sink;
 mod store;
 mod wire;
@@ -36,6 +37,7 @@ usage: pyserver-load COMMAND [--option value]...
   lists  --port N --patients FILE --keys 'gggg,eeee=;...'   one IMAGE query for each line of FILE
   get    --port N --level PATIENT --keys ... [--repeat N] [--sop-class UID[,UID]] [--syntax ...]
   move   --port N --level PATIENT --keys ... --sink-port N --destination AE [--repeat N]
+  route  like store, --sink-port N                      until all objects have come to the sink
   sink   --port N [--pdu BYTES] [--syntax ...] [--seconds S]   stops when standard input closes
   echo   --port N [--count N] [--interval-ms N] [--seconds S]
   probe  --dir PATH --size BYTES --count N --mode unsynced|fdatasync|grouped [--group N] [--folder-length N]";
@@ -66,6 +68,7 @@ fn run(command: &str, words: impl Iterator<Item = String>) -> Result<Json> {
         "lists" => lists::run(&args),
         "get" => retrieve::get(&args),
         "move" => retrieve::move_to_sink(&args),
+        "route" => route::run(&args),
         "sink" => sink::run(&args),
         "echo" => echo::run(&args),
         "probe" => probe::run(&args),

@@ -141,19 +141,19 @@ fn wish(session: &Session, syntax: TransferSyntax) -> Option<Wish> {
 /// Stores an object that rules have seen, in the mode that is configured.
 pub fn store_in_mode(
     session: &Session,
-    object: Received,
+    object: &Received,
     sender: Sender<'_>,
     device: Option<u16>,
     jobs: Vec<Vec<u8>>,
 ) -> Result<StoreOutcome, StoreError> {
     let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
-    let changed = change(session, &object).unwrap_or_else(|why| {
+    let changed = change(session, object).unwrap_or_else(|why| {
         session.log(Level::Warning, as_received(sop.as_str(), &why));
         None
     });
-    let object = changed.unwrap_or(object);
+    let object = changed.as_ref().unwrap_or(object);
     let archive = &session.shared.archive;
-    archive.store_received(&object, sender, device, jobs)
+    archive.store_received(object, sender, device, jobs)
 }
 
 /// The object in its new form, if it gets one.

@@ -17,6 +17,8 @@ use pyserver_proto::uid::Uid;
 use pyserver_proto::vr::Vr;
 
 use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
+use crate::error::StoreError;
+use crate::held::Received;
 use crate::locate::Located;
 use crate::memory_file::MemoryFile;
 
@@ -30,8 +32,13 @@ const PROBE_BYTES: usize = 64 * 1024;
 /// The transfer syntaxes a peer takes an object in, most wanted first.
 pub type Targets = Box<dyn Fn(&Located) -> Vec<Uid> + Send + Sync>;
 
+/// Rules that change copies of objects on their way out. An error keeps the object here.
+pub type Edit = Box<dyn Fn(Received) -> Result<Received, String> + Send + Sync>;
+
 /// How objects are changed on their way out.
 pub struct Conversion {
+    /// What a site's rules do first, where it has some.
+    pub edit: Option<Edit>,
     /// Who does it; `None` changes nothing that needs a codec.
     pub pool: Option<Arc<CodecPool>>,
     /// What the peer takes.
@@ -61,6 +68,32 @@ impl Conversion {
         let first = (self.targets)(located).into_iter().next();
         self.pool.is_some()
             && first.is_some_and(|target| !is_sent(TransferSyntax::from_uid(&uid), target))
+    }
+
+    /// The object as rules leave it: its data set in memory, with what is now known of it in `located`.
+    /// `None`: there are no rules.
+    pub(crate) fn edited(
+        &self,
+        located: &mut Located,
+        object: Received,
+    ) -> Result<Option<File>, StoreError> {
+        let Some(edit) = &self.edit else {
+            return Ok(None);
+        };
+        let object = edit(object).map_err(StoreError::Codec)?;
+        let (file, length) = object.memory_file()?;
+        let uid = |tag| object.instance.uid(tag).to_string();
+        located.sop_class = uid(Tag::SOP_CLASS_UID);
+        located.sop_instance = uid(Tag::SOP_INSTANCE_UID);
+        located.transfer_syntax = object.instance.syntax().uid().to_string();
+        located.file_bytes = length;
+        located.dataset_offset = 0;
+        Ok(Some(file))
+    }
+
+    /// Whether rules see the objects.
+    pub(crate) fn edits(&self) -> bool {
+        self.edit.is_some()
     }
 
     /// The object in the first of the peer's syntaxes that can carry it; `None`: as it is, or in a form

@@ -46,6 +46,7 @@ pub mod queue;
 mod reaper;
 pub mod recover;
 pub mod regen;
+pub mod regen_rules;
 mod reply;
 mod row_query;
 mod settle;

@@ -21,6 +21,7 @@ use rustix::fs::Advice;
 use crate::archive::{Archive, Shared};
 use crate::conversion::{Conversion, without_nki};
 use crate::error::StoreError;
+use crate::held::Received;
 use crate::locate::Located;
 use crate::memory_file::MemoryFile;
 use crate::virtual_device::device_name;
@@ -363,18 +364,33 @@ fn prepare(
     mut located: Located,
     announce: u64,
 ) -> Ready {
-    let object = open(shared, &mut located).and_then(|file| {
-        let length = dataset_bytes(&located);
-        let offset = u64::from(located.dataset_offset);
+    let object = open(shared, &mut located).and_then(|mut file| {
         let unreadable = |located: &Located, error| {
             let device = shared.devices.get(usize::from(located.device));
             let path = device.map_or_else(Default::default, |device| device.path(&located.file));
             StoreError::io("read", &path, error)
         };
-        let syntax = Uid::from_value(located.transfer_syntax.as_bytes())
-            .map_err(|error| StoreError::Index(error.to_string()))?;
-        let syntax = TransferSyntax::from_uid(&syntax);
-        let native = without_nki(&located, &file).map_err(|error| unreadable(&located, error))?;
+        let mut syntax = syntax_of(&located)?;
+        let mut native =
+            without_nki(&located, &file).map_err(|error| unreadable(&located, error))?;
+        if let Some(rules) = conversion.filter(|conversion| conversion.edits()) {
+            let span = (u64::from(located.dataset_offset), dataset_bytes(&located));
+            let object = match native.take() {
+                Some(bytes) => Received::from_dataset(bytes, syntax),
+                None => Received::of_file(
+                    file.try_clone()
+                        .map_err(|error| unreadable(&located, error))?,
+                    span,
+                    syntax,
+                ),
+            };
+            if let Some(edited) = rules.edited(&mut located, object?)? {
+                file = edited;
+                syntax = syntax_of(&located)?;
+            }
+        }
+        let length = dataset_bytes(&located);
+        let offset = u64::from(located.dataset_offset);
         if let Some(bytes) = native {
             return Ok(ReadyObject {
                 syntax,
@@ -400,6 +416,12 @@ fn prepare(
         })
     });
     Ready { located, object }
+}
+
+fn syntax_of(located: &Located) -> Result<TransferSyntax, StoreError> {
+    let syntax = Uid::from_value(located.transfer_syntax.as_bytes())
+        .map_err(|error| StoreError::Index(error.to_string()))?;
+    Ok(TransferSyntax::from_uid(&syntax))
 }
 
 /// Opens the file of an object. One that is still on its way to its place is waited for; one that was

@@ -48,6 +48,14 @@ pub struct MemoryFile {
     files: Arc<MemoryFiles>,
 }
 
+impl MemoryFile {
+    /// The file, which is not used again.
+    pub fn into_file(mut self) -> io::Result<File> {
+        self.files = Arc::default();
+        self.file.try_clone()
+    }
+}
+
 impl Deref for MemoryFile {
     type Target = File;
 
@@ -90,6 +98,9 @@ mod tests {
         drop(first);
         let again = files.take().unwrap();
         assert_eq!(again.metadata().unwrap().ino(), number);
+        let kept = files.take().unwrap().into_file().unwrap();
+        assert_ne!(kept.metadata().unwrap().ino(), number);
+        assert!(files.free.lock().is_empty());
         again.set_len(KEPT_BYTES_MAX + 1).unwrap();
         drop(again);
         assert!(files.free.lock().is_empty());
