@@ -73,7 +73,6 @@ docs: install  ## Write the generated pages of docs/ anew
 
 .PHONY: bench
 bench: peers  ## Measure this server beside others; see python -m bench --help (BENCH_ARGS=...)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt matplotlib
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
 .PHONY: fuzz

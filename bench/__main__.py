@@ -59,7 +59,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--conquest", type=Path, help="path to a dgate binary")
     parser.add_argument("--images", type=int, default=0, help="of `index` (4375000 x scale)")
     parser.add_argument(
-        "--drivers", help=f"of `clonedb`, comma separated: {', '.join(drivers.supported())} (all)"
+        "--drivers", help=f"of `clonedb`, comma separated: {', '.join(drivers.DRIVERS)} (all)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="of `clonedb`: a row per driver")
     parser.add_argument(
@@ -85,11 +85,13 @@ def main(words: list[str]) -> int:
     peers.Conquest.binary = options.conquest
     versions = peers.installed()
     names = options.peers.split(",") if options.peers else list(versions)
-    databases = options.drivers.split(",") if options.drivers else drivers.supported()
+    databases = options.drivers.split(",") if options.drivers else list(drivers.DRIVERS)
     missing = [name for name in names if name not in versions]
-    missing += [name for name in databases if name not in drivers.supported()]
     if missing:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
+        return 2
+    if unknown := [name for name in databases if name not in drivers.DRIVERS]:
+        print(f"no such drivers: {', '.join(unknown)}", file=sys.stderr)
         return 2
     out = Path(__file__).resolve().parent / "out"
     out.mkdir(exist_ok=True)
@@ -130,6 +132,8 @@ def _run(
     options: argparse.Namespace,
 ) -> bool:
     save = not options.smoke
+    # A run of another scale does not take the place of this one.
+    name = f"clonedb-{setting.scale:g}" if command == "clonedb" else command
     # Places of this machine mean nothing to a reader.
     places = {"--folder": "FOLDER", "--json": "FILE", "--conquest": "DGATE"}
     folder = {words[at + 1]: places[word] for at, word in enumerate(words) if word in places}
@@ -149,14 +153,18 @@ def _run(
         # Kept after each, so that a run that is cut short has not measured in vain.
         for work in WORKS[command](setting):
             works.append(work)
-            if save:
-                rounds.save(command, line, facts, works, extra)
+            if save and command != "clonedb":
+                rounds.save(name, line, facts, works, extra)
     if command == "clonedb" and options.json is not None:
         clonedb.write_json(works, options.json)
+    failed = any(work.errors for work in works)
+    if save and command == "clonedb":
+        # Drivers that were not asked for keep what an earlier run measured.
+        rounds.with_earlier(works, rounds.RESULTS / f"{name}.json", facts)
     extra["minutes"] = round((time.monotonic() - begin) / 60, 1)
     if save:
-        rounds.save(command, line, facts, works, extra)
-    return any(work.errors for work in works)
+        rounds.save(name, line, facts, works, extra)
+    return failed
 
 
 def _say(text: str) -> None:

@@ -60,19 +60,17 @@ class TargetServer(OursDurable):
     def __init__(self, root: Path, driver: Driver, source: Peer) -> None:
         super().__init__(root)
         self.driver, self.source = driver, source
-        self.database = root / "database"
 
     def command(self) -> list[str]:
         words = super().command()
-        self.database.mkdir()
         ini = self.home / "dicom.ini"
-        lines = [*self.driver.start(self.database), f"VirtualServerFor0 = {SOURCE_AE}", ""]
+        lines = [*self.driver.start(), f"VirtualServerFor0 = {SOURCE_AE}", ""]
         ini.write_text(ini.read_text() + "\n".join(lines))
         return words
 
     def stop(self) -> None:
         super().stop()
-        self.driver.stop(self.database)
+        self.driver.stop()
 
     def restart(self) -> float:
         """Stops, starts again, and tells the seconds to the first answer."""
@@ -234,16 +232,19 @@ def _patients(source: Source) -> list[str]:
 
 def _one(setting: Setting, driver: Driver, source: Source, patients: list[str]) -> Sample:
     setting.say(driver.title)
+    if missing := driver.missing():
+        raise PeerError(f"{missing} is not installed; `make peers` does it")
     target = TargetServer(setting.fresh(driver.name), driver, source)
     setting.memory.fill()
     try:
         target.start()
         sample = target.clone(len(patients))
         sample["startup_s"] = target.restart()
-        sample |= read_test(target, spread(patients, READ_PATIENTS), target.root)
-        size = driver.size(target.home, target.database)
-        sample["bytes_per_million"] = size * 1e6 / sample["images"]
-        sample["database_bytes"] = size
+        if driver.finds:
+            sample |= read_test(target, spread(patients, READ_PATIENTS), target.root)
+            size = driver.size(target.home)
+            sample["bytes_per_million"] = size * 1e6 / sample["images"]
+            sample["database_bytes"] = size
         return sample
     finally:
         target.stop()

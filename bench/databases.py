@@ -36,10 +36,10 @@ MANUAL = (
 )
 
 
-def table(works: list[Work], command: str) -> list[str]:
+def table(works: list[Work], command: str, images: str) -> list[str]:
     """Markdown: a line per driver measured here, then the manual's."""
     lines = [
-        "## Databases",
+        f"## Databases, {images}",
         "",
         f"`{command}`: a server clones the index of another one over C-FIND (`clonedb`), is",
         "started anew and lists all images of up to 2000 patients, one C-FIND each. *Read* is a",
@@ -50,8 +50,11 @@ def table(works: list[Work], command: str) -> list[str]:
         "| can share | durability, notes |",
         "|---|---:|---:|---:|---:|---:|---|---|",
     ]
-    for name, samples in works[0].samples.items():
-        lines.append(_measured(name, samples[-1]))
+    dates = [sample[-1].get("date", "") for sample in works[0].samples.values()]
+    for name in sorted(works[0].samples, key=_place):
+        sample = works[0].samples[name][-1]
+        earlier = sample.get("date", "") != max(dates)
+        lines.append(_measured(name, sample, sample["date"] if earlier else ""))
     lines += [
         f"| {_title(name)} | failed: {error.splitlines()[0]} |||||||"
         for name, error in works[0].errors.items()
@@ -64,53 +67,68 @@ def table(works: list[Work], command: str) -> list[str]:
     return [*lines, ""]
 
 
-def _measured(name: str, sample: dict[str, Any]) -> str:
+def _place(name: str) -> int:
+    return [*DRIVERS, name].index(name)
+
+
+def _measured(name: str, sample: dict[str, Any], date: str) -> str:
     driver = DRIVERS.get(name)
     notes = f"{driver.durability}; {driver.notes}" if driver else ""
+    notes += f"; measured {date}" if date else ""
     return (
         f"| {_title(name)} | {sample['images_per_s']:,.0f} "
         f"| {_number(sample, 'last_to_first', '.2f')} "
-        f"| {sample['read_setup_ms']:.3g} / {sample['read_per_record_ms']:.3g} "
-        f"| {sample['bytes_per_million'] / 1e9:.2f} | {sample['startup_s']:.2f} "
+        f"| {_read(sample)} | {_number(sample, 'bytes_per_million', '.2f', 1e9)} "
+        f"| {sample['startup_s']:.2f} "
         f"| {driver.can_share if driver else ''} | {notes} |"
     )
 
 
-def _number(sample: dict[str, Any], key: str, form: str) -> str:
-    return format(float(sample[key]), form) if key in sample else ""
+def _read(sample: dict[str, Any]) -> str:
+    if "read_setup_ms" not in sample:
+        return ""
+    return f"{sample['read_setup_ms']:.3g} / {sample['read_per_record_ms']:.3g}"
+
+
+def _number(sample: dict[str, Any], key: str, form: str, unit: float = 1.0) -> str:
+    return format(float(sample[key]) / unit, form) if key in sample else ""
 
 
 def _title(name: str) -> str:
     return DRIVERS[name].title if name in DRIVERS else name
 
 
-def draw(works: list[Work], folder: Path) -> dict[str, str]:
+def draw(works: list[Work], folder: Path, images: str, key: str) -> dict[str, str]:
     """Images over time and query time over records, per driver: title by file name."""
+    folder.mkdir(exist_ok=True)
     samples = {name: runs[-1] for name, runs in works[0].samples.items()}
     drawn = {}
     curves = {name: sample for name, sample in samples.items() if "entered" in sample}
     if curves:
-        title = "clonedb: images/s over time"
+        name = f"{key}.png"
+        title = f"clonedb of {images}: images/s over time"
         axes, figure = plots.axes_of(title, "seconds", "images/s")
-        for name, sample in curves.items():
-            axes.plot(*rates(sample["seconds"], sample["entered"]), label=_title(name))
+        for driver, sample in curves.items():
+            axes.plot(*rates(sample["seconds"], sample["entered"]), label=_title(driver))
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=8)
-        figure.savefig(folder / "clonedb.png", dpi=100)
-        drawn["clonedb.png"] = title
+        figure.savefig(folder / name, dpi=100)
+        drawn[name] = title
+    samples = {name: sample for name, sample in samples.items() if "read" in sample}
     if samples:
-        title = "List of a patient's images: milliseconds by number of records"
+        name = f"{key}-lists.png"
+        title = f"List of a patient's images, of {images}: milliseconds by number of records"
         axes, figure = plots.axes_of(title, "records", "ms")
-        for name, sample in samples.items():
+        for driver, sample in samples.items():
             records = sample["read"]["records"]
             points = axes.scatter(records, sample["read"]["milliseconds"], s=3, alpha=0.4)
             ends = [min(records), max(records)]
             fit = [sample["read_setup_ms"] + n * sample["read_per_record_ms"] for n in ends]
-            axes.plot(ends, fit, color=points.get_facecolor()[0], label=_title(name))
+            axes.plot(ends, fit, color=points.get_facecolor()[0], label=_title(driver))
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=8)
-        figure.savefig(folder / "lists.png", dpi=100)
-        drawn["lists.png"] = title
+        figure.savefig(folder / name, dpi=100)
+        drawn[name] = title
     return drawn
 
 

@@ -1,7 +1,4 @@
-"""The databases that a server can keep its index in: how each is configured, and its size.
-
-One row per driver; `bench clonedb` runs those that this version has (`pyserver.config.database`).
-"""
+"""The databases that a server can keep its index in: how each is configured, and its size."""
 
 from __future__ import annotations
 
@@ -9,25 +6,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyserver.config.database import BUILT
-from tests.support.databases import Mariadb, Postgres, Sqlite
+from tools.databases import Dbase, Mariadb, Odbc, Postgres, Sqlite
 
-POSTGRES, MARIADB = Postgres(), Mariadb()
+ODBC, POSTGRES, MARIADB = Odbc(), Postgres(), Mariadb()
 
 
 @dataclass(frozen=True)
 class Driver:
-    """One database. `start` gets the folder it may use and returns lines of dicom.ini."""
+    """One database. `start` returns lines of dicom.ini."""
 
     name: str
     title: str
     durability: str
     can_share: str
     notes: str
-    start: Callable[[Path], list[str]] = lambda _folder: []
-    stop: Callable[[Path], None] = lambda _folder: None
-    # Bytes of the database of a server with this home and folder.
-    size: Callable[[Path, Path], int] = field(default=lambda _home, _folder: 0)
+    start: Callable[[], list[str]] = list
+    stop: Callable[[], None] = lambda: None
+    # Bytes of the database of a server with this home.
+    size: Callable[[Path], int] = field(default=lambda _home: 0)
+    # Whether what was entered is found again.
+    finds: bool = True
+    # What has to be installed for it, empty when it is.
+    missing: Callable[[], str] = lambda: ""
 
 
 def folder_bytes(folder: Path) -> int:
@@ -36,15 +36,11 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in files)
 
 
-def _lmdb_bytes(home: Path, _folder: Path) -> int:
+def _lmdb_bytes(home: Path) -> int:
     return (home / "index" / "data.mdb").stat().st_blocks * 512
 
 
-def _sqlite_bytes(home: Path, _folder: Path) -> int:
-    return folder_bytes(Sqlite.file(home).parent)
-
-
-def _postgres_bytes(_home: Path, _folder: Path) -> int:
+def _postgres_bytes(_home: Path) -> int:
     # Each run has a database of its own.
     sizes = "SELECT sum(pg_database_size(datname)) FROM pg_database WHERE datname LIKE 'conquest%'"
     with POSTGRES.connect("") as connection:
@@ -52,7 +48,7 @@ def _postgres_bytes(_home: Path, _folder: Path) -> int:
     return int(row[0]) if row else 0
 
 
-def _mariadb_bytes(_home: Path, _folder: Path) -> int:
+def _mariadb_bytes(_home: Path) -> int:
     # Its own statistics lag behind.
     return sum(folder_bytes(folder) for folder in (MARIADB.folder / "data").glob("conquest*"))
 
@@ -74,8 +70,8 @@ DRIVERS = {
             "WAL, synchronous NORMAL; LMDB every commit synced",
             "for reading",
             "size of the database alone",
-            start=lambda _folder: Sqlite().fresh(),
-            size=_sqlite_bytes,
+            start=Sqlite().fresh,
+            size=lambda home: folder_bytes(Sqlite.file(home).parent),
         ),
         Driver(
             "postgres",
@@ -83,9 +79,10 @@ DRIVERS = {
             "PostgreSQL's defaults; LMDB every commit synced",
             "for reading",
             "size of the database alone",
-            start=lambda _folder: POSTGRES.fresh(),
-            stop=lambda _folder: POSTGRES.kill(),
+            start=POSTGRES.fresh,
+            stop=POSTGRES.kill,
             size=_postgres_bytes,
+            missing=POSTGRES.missing,
         ),
         Driver(
             "mysql",
@@ -93,14 +90,38 @@ DRIVERS = {
             "MariaDB's defaults; LMDB every commit synced",
             "for reading",
             "size of the database alone",
-            start=lambda _folder: MARIADB.fresh(),
-            stop=lambda _folder: MARIADB.kill(),
+            start=MARIADB.fresh,
+            stop=MARIADB.kill,
             size=_mariadb_bytes,
+            missing=MARIADB.missing,
+        ),
+        Driver(
+            "odbc",
+            "ODBC (SQLite's driver) behind LMDB",
+            "WAL, synchronous NORMAL; LMDB every commit synced",
+            "for reading",
+            "size of the database alone",
+            start=ODBC.fresh,
+            size=lambda _home: folder_bytes(ODBC.file.parent),
+            missing=ODBC.missing,
+        ),
+        Driver(
+            "dbase",
+            "dBase III files behind LMDB",
+            "files synced before LMDB forgets; LMDB every commit synced",
+            "no",
+            "size of the files alone; keys in memory, read at the start",
+            start=lambda: ["Index = dbase"],
+            size=lambda home: folder_bytes(Dbase.folder(home)),
+        ),
+        Driver(
+            "null",
+            "NULL",
+            "nothing is kept",
+            "",
+            "finds nothing; bound by the source's answers and by reading them",
+            start=lambda: ["Index = null"],
+            finds=False,
         ),
     )
 }
-
-
-def supported() -> list[str]:
-    """Drivers of this table that this version of the server has."""
-    return [name for name in DRIVERS if name in BUILT]

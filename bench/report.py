@@ -7,12 +7,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import codecs, databases, plots, profile, rounds, route
+from bench import codecs, databases, index, plots, profile, rounds, route
 from bench.peers import PEERS
 from bench.rounds import Target, Work
 
 HERE = Path(__file__).resolve().parent
-ORDER = ("ingest", "find", "retrieve", "memory", "index", "clonedb", "route")
+ORDER = ("ingest", "find", "retrieve", "memory", "index", "pipeline", "route")
+# One file for each scale that clonedb was run with.
+CLONEDB = "clonedb-*.json"
 PROBES = {
     "probe-unsynced": "plain files, unsynced",
     "probe-fdatasync": "plain files, fdatasync each",
@@ -27,7 +29,8 @@ Loaded = tuple[dict[str, Any], list[Work]]
 def write(target: Path = HERE / "RESULTS.md") -> Path:
     """Reads every result and writes the page and its plots."""
     loaded = {}
-    for name in ORDER:
+    clones = sorted(rounds.RESULTS.glob(CLONEDB), key=lambda path: _scale(path.stem))
+    for name in (*ORDER, *(path.stem for path in clones)):
         path = rounds.RESULTS / f"{name}.json"
         if path.exists():
             loaded[name] = rounds.read(path)
@@ -41,10 +44,13 @@ def write(target: Path = HERE / "RESULTS.md") -> Path:
         *_machine(loaded),
         *_targets(works),
     ]
+    if not plots.available():
+        print("no plots: matplotlib is not installed (`make install` does it)")
     drawn = plots.draw(works, target.parent / "plots")
     lines += [f"![{title}](plots/{name})\n" for name, title in drawn.items()]
     lines += _index(loaded.get("index"))
-    lines += _clonedb(loaded.get("clonedb"))
+    for path in clones:
+        lines += _clonedb(path.stem, loaded[path.stem])
     lines += _profiles()
     lines += codecs.table()
     lines += ["## Every figure", ""]
@@ -199,11 +205,17 @@ def _index(loaded: Loaded | None) -> list[str]:
     return [*lines, ""]
 
 
-def _clonedb(loaded: Loaded | None) -> list[str]:
-    if loaded is None or not loaded[1]:
-        return []
+def _scale(name: str) -> float:
+    return float(name.partition("-")[2])
+
+
+def _clonedb(name: str, loaded: Loaded) -> list[str]:
     content, works = loaded
-    folder = HERE / "plots"
-    drawn = databases.draw(works, folder) if plots.available() else {}
-    pictures = [f"![{title}](plots/{name})\n" for name, title in drawn.items()]
-    return [*databases.table(works, content["command"]), *pictures]
+    if not works:
+        return []
+    images = f"{index.IMAGES * _scale(name) / 1e6:g} million images"
+    drawn = {}
+    if plots.available():
+        drawn = databases.draw(works, HERE / "plots", images, name)
+    pictures = [f"![{title}](plots/{file})\n" for file, title in drawn.items()]
+    return [*databases.table(works, content["command"], images), *pictures]

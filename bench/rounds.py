@@ -8,6 +8,7 @@ absolute figures drift and pairs do not.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -108,8 +109,30 @@ def save(
         **extra,
         "works": [asdict(work) for work in works],
     }
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    text = json.dumps(content, indent=1)
+    # Lists of numbers take a line each.
+    text = re.sub(r"\[[-+.\deE,\s]+\]", lambda found: "".join(found[0].split()), text)
+    path.write_text(text + "\n")
     return path
+
+
+def with_earlier(works: list[Work], path: Path, facts: dict[str, str]) -> None:
+    """Adds from a file what this run has not measured, and notes whose run each sample is of."""
+    date = facts["date"]
+    for work in works:
+        for samples in work.samples.values():
+            for sample in samples:
+                sample.setdefault("date", date)
+    if not path.exists():
+        return
+    content, earlier = read(path)
+    known = {work.key: work for work in earlier}
+    for work in works:
+        old = known.get(work.key)
+        for name, samples in old.samples.items() if old else ():
+            if name not in work.errors and name not in work.samples:
+                dated = [{"date": content["machine"]["date"], **sample} for sample in samples]
+                work.samples[name] = dated
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[Work]]:

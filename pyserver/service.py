@@ -100,7 +100,9 @@ class Service:
         # Every thread of this process, native ones too, leaves these to `run`.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         native = self.settings.to_native()
-        self._archive = open_with_database(self.settings, progress)
+        self._archive = open_with_database(
+            self.settings, progress, lambda text: self.log(WARNING, text), wait=True
+        )
         self._codecs = make_pool(self.settings.codecs)
         self._server = _native.Server(self._archive, native, self._codecs)
         self.access = LocalArchive(

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs the programs of others that the tests talk to: dcmtk, gdcm's tools,
-# Orthanc, the database servers PostgreSQL and MariaDB, and a C compiler for the fault shim
-# (tests/crash). Safe to repeat; when all
-# are present it returns at once and touches no package list. Needs root (or
+# Orthanc, the database servers PostgreSQL and MariaDB, ODBC drivers for SQLite and PostgreSQL, and a C
+# compiler for the fault shim (tests/crash). Safe to repeat; when all are present it returns at
+# once and touches no package list. Needs root (or
 # passwordless sudo) only when something is missing.
 #
 # pynetdicom and pytest come with the Python package: `pip install -e '.[dev]'`.
@@ -19,6 +19,9 @@ need gdcmscu libgdcm-tools
 need Orthanc orthanc
 need cc gcc
 need mariadbd mariadb-server
+need odbcinst odbcinst
+[ -n "$(ls /usr/lib/*/odbc/libsqlite3odbc.so 2>/dev/null)" ] || missing="$missing libsqliteodbc"
+[ -n "$(ls /usr/lib/*/odbc/psqlodbcw.so 2>/dev/null)" ] || missing="$missing odbc-postgresql"
 [ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || need postgres postgresql
 
 [ -z "$missing" ] && exit 0

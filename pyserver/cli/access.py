@@ -32,7 +32,7 @@ def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAcces
     settings = settings_of(args)
     make_folders(settings)
     with out.progress("Opening") as progress:
-        archive = open_with_database(settings, progress)
+        archive = open_with_database(settings, progress, out.complain)
     try:
         pool = make_pool(settings.codecs)
         access = LocalArchive(archive, settings, _native.get, _native.clonedb, pool)

@@ -3,8 +3,7 @@
 `Index` says it by name. Without it Conquest's own items choose as in Conquest: a SQLServer that is
 present and empty means no index, whatever else is set (golden case openrem_null_db); then SqLite,
 PostGres or MySQL set to 1; else a SQLServer with a name (ODBC) or a folder (dBase). None of them:
-the embedded index. A driver that is not there is refused by name, never replaced: an archive must
-not end up in another index than its owner asked for.
+the embedded index.
 """
 
 import re
@@ -13,20 +12,12 @@ from dataclasses import dataclass
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile
 
-BUILT = ("lmdb", "null", "sqlite", "postgres", "mysql")
-
 _FLAGS = {"SqLite": "sqlite", "PostGres": "postgres", "MySQL": "mysql"}
 
-_NAMES = {
-    "sqlite": "SQLite",
-    "postgres": "PostgreSQL",
-    "mysql": "MySQL/MariaDB",
-    "odbc": "ODBC",
-    "dbase": "dBaseIII",
-    "null": "NULL (no index)",
-}
-
 _HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:]+):([0-9]{1,5})")
+
+# The width of a column of dicom.sql, behind tag and name.
+_WIDTH = re.compile(r'(\{\s*0x\w+\s*,\s*0x\w+\s*,\s*"[^"]*"\s*,\s*)(\d+)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +40,12 @@ class DatabaseSettings:
     """Column names are cut to this."""
     utf8: bool = False
     """Whether SQLite keeps text decoded."""
+    index_dbf: int = 10
+    """Whether dBase files get an index in memory, 0 for none."""
+    pack_dbf: bool = False
+    """Whether dBase files lose their deleted records at the start."""
+    long_query_dbf: int = 1000
+    """Milliseconds above which a query of dBase files is logged, 0 for never."""
 
 
 def split_host(text: str) -> tuple[str, int]:
@@ -57,6 +54,13 @@ def split_host(text: str) -> tuple[str, int]:
     if found is None:
         return text, 0
     return found[1].strip("[]"), int(found[2])
+
+
+def narrow_columns(dicom_sql: str, widest: int) -> str:
+    """A dicom.sql with no column wider than this; 0 leaves it as it is."""
+    if not widest:
+        return dicom_sql
+    return _WIDTH.sub(lambda found: found[1] + str(min(int(found[2]), widest)), dicom_sql)
 
 
 def choose_driver(ini: IniFile) -> tuple[str, str, int]:
@@ -78,15 +82,14 @@ def choose_driver(ini: IniFile) -> tuple[str, str, int]:
     return ("dbase" if folder else "odbc"), f"{line.name} = {line.value}", line.line
 
 
-def check_driver(ini: IniFile, findings: Findings) -> str:
-    """The driver to use; an error is added when it is not built into this version."""
+def check_source(ini: IniFile, findings: Findings) -> str:
+    """The driver to use; an error is added when it is not told which database."""
     driver, asked, line = choose_driver(ini)
-    if driver not in BUILT:
+    if driver == "odbc" and not ini.value("SQLServer"):
         findings.error(
-            f"`{asked}` asks for the database driver {_NAMES.get(driver, driver)}, "
-            "which this version does not have",
+            f"`{asked}` needs the name of an ODBC data source",
             ini.path,
             line,
-            "write `Index = lmdb` to keep the index in pyserver's own embedded database",
+            "write it behind SQLServer; `odbcinst -q -s` lists those of this machine",
         )
     return driver

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pyserver.config.database import DatabaseSettings, check_driver, split_host
+from pyserver.config.database import DatabaseSettings, check_source, narrow_columns, split_host
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile, IniLine, parse_ini, read_text
 from pyserver.config.items import find_item, item_named
@@ -295,7 +295,7 @@ class _Reader:
     def dicom_sql(self) -> str:
         path = self.home_or_config("kFactorFile")
         try:
-            return read_text(path)
+            return narrow_columns(read_text(path), self.number("MaxFieldLength"))
         except ConfigError as error:
             self.findings.take(error)
             return ""
@@ -307,7 +307,7 @@ class _Reader:
     def database(self) -> DatabaseSettings:
         host, port = split_host(self.text("SQLHost"))
         return DatabaseSettings(
-            driver=check_driver(self.ini, self.findings),
+            driver=check_source(self.ini, self.findings),
             host=host,
             port=port,
             name=self.text("SQLServer"),
@@ -316,6 +316,9 @@ class _Reader:
             startup=self.text("SQLiteStartup"),
             name_length=self.number("TruncateFieldNames"),
             utf8=self.flag("UTF8ToDB") or self.flag("UTF8FromDB"),
+            index_dbf=self.number("IndexDBF"),
+            pack_dbf=self.flag("PackDBF"),
+            long_query_dbf=self.number("LongQueryDBF"),
         )
 
     def listen_addresses(self, peers: PeerMap) -> list[str]:

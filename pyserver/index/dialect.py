@@ -17,7 +17,7 @@ class Dialect:
     binary_order: str
     """Behind a column in ORDER BY: the order of bytes."""
     joined_classes: str
-    """Distinct values of {0} joined by backslashes."""
+    """Distinct values of {0} joined by backslashes; empty: they are asked for by themselves."""
     exact: str
     """{0} is one of {1}, letters and spaces told apart; where the database would not, {1} twice."""
     table_options: str = ""
@@ -60,4 +60,15 @@ MARIADB = Dialect(
     joined_classes="GROUP_CONCAT(DISTINCT {0} SEPARATOR 0x5C)",
     exact="({0} IN ({1}) AND BINARY {0} IN ({1}))",
     table_options=" CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin",
+)
+
+ODBC = Dialect(
+    name="ODBC",
+    placeholder="?",
+    text_parameter="?",
+    like="LOWER({0}) LIKE LOWER({1}) ESCAPE '!'",
+    binary_order="",
+    joined_classes="",
+    exact="{0} IN ({1})",
+    trims_char=False,
 )

@@ -21,6 +21,10 @@ CONNECT_S = 5
 # Of the server, not of a statement: shut down, crashed, not up yet, too many connections; and
 # transactions that another one kept from ending (appendix A of PostgreSQL's manual).
 AWAY_STATES = ("57P01", "57P02", "57P03", "53300", "40001", "40P01")
+# A connection that fails has no state: a server that answers says FATAL, and these words when it
+# may let us in later.
+ANSWERED = "FATAL"
+NOT_NOW = ("starting up", "shutting down", "recovery", "too many", "connection slots")
 
 
 class _TextOfAnySet(Loader):
@@ -64,8 +68,10 @@ class PostgresDriver(SqlDriver):
     def is_away(self, error: Exception) -> bool:
         if not isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
             return False
-        state = error.sqlstate
-        return state is None or state.startswith("08") or state in AWAY_STATES
+        state, text = error.sqlstate, str(error)
+        if state is None:
+            return ANSWERED not in text or any(words in text for words in NOT_NOW)
+        return state.startswith("08") or state in AWAY_STATES
 
     def pages(self, connection: Any, text: str, parameters: Sequence[Any]) -> Iterator[list[Row]]:
         with connection.cursor() as cursor:

@@ -51,6 +51,8 @@ class SqlDriver(ABC):
         self._idle: list[Any] = []
         self._lock = threading.Lock()
         self._replace: set[str] = set()
+        self._prepared = False
+        self._preparing = threading.Lock()
         self.key_lengths = self._key_lengths()
 
     @abstractmethod
@@ -85,19 +87,36 @@ class SqlDriver(ABC):
         """Connect, make what is missing of tables, columns and indexes.
 
         Answers whether an existing table got a new column, so that its rows are to be written anew.
+        A database that is away now is prepared when it first answers.
         """
         with self._guarded():
-            self._writer = self.connect()
-            widened = False
-            for table in (*self.schema.tables, self.schema.worklist):
-                widened |= self._make(self._writer, table.name, table.types(), table.key)
-            self._make(self._writer, "UIDMODS", UIDMODS_TYPES, None)
-            self._make_indexes(self._writer)
-            for table in self.schema.tables:
-                if not self.has_unique_key(self._writer, table):
-                    self._replace.add(table.name)
-            self._writer.commit()
+            connection = self.connect()
+            try:
+                widened = self._make_all(connection)
+                connection.commit()
+            except self.errors:
+                with contextlib.suppress(*self.errors):
+                    connection.close()
+                raise
+            self._writer = connection
+            self._prepared = True
         return widened
+
+    def _make_all(self, connection: Any) -> bool:
+        widened = False
+        for table in (*self.schema.tables, self.schema.worklist):
+            widened |= self._make(connection, table.name, table.types(), table.key)
+        self._make(connection, "UIDMODS", UIDMODS_TYPES, None)
+        self._make_indexes(connection)
+        for table in self.schema.tables:
+            if not self.has_unique_key(connection, table):
+                self._replace.add(table.name)
+        return widened
+
+    def _prepare_once(self) -> None:
+        with self._preparing:
+            if not self._prepared:
+                self.prepare()
 
     def apply(
         self, deletes: Sequence[tuple[int, Value]], rows: Sequence[Sequence[Row]]
@@ -192,6 +211,7 @@ class SqlDriver(ABC):
     @contextlib.contextmanager
     def reading(self) -> Iterator[Any]:
         """A connection for one query; one that failed is not kept."""
+        self._prepare_once()
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
@@ -244,6 +264,7 @@ class SqlDriver(ABC):
     def _apply(
         self, deletes: Sequence[tuple[int, Value]], rows: Sequence[Sequence[Row]]
     ) -> list[Value]:
+        self._prepare_once()
         with self._guarded():
             if self._writer is None:
                 self._writer = self.connect()

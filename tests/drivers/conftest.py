@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeServer
+from tests.golden.cases import GoldenSet
 from tests.golden.conftest import Report, golden, report_verdicts
-from tests.support.databases import EMBEDDED, SERVERS, Database
 from tests.support.server import Server
+from tools.databases import EMBEDDED, SERVERS, Database
 
 __all__ = ["Report", "golden", "report_verdicts"]
 
 
 # Asked of the embedded index by tests/golden already.
 GOLDEN_TESTS = ("test_rows", "test_scenario", "test_queries")
+# Waits for ten seconds, as of PostgreSQL without ODBC.
+WAITING = "test_stores_are_refused_while_it_is_away[odbc-postgres]"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -25,12 +28,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         chosen = item.callspec.params.get("database") if hasattr(item, "callspec") else None
         if chosen is EMBEDDED[0] and getattr(item, "originalname", "") in GOLDEN_TESTS:
             item.add_marker(pytest.mark.slow)
+        if item.name == WAITING:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=[*EMBEDDED, *SERVERS], ids=lambda database: database.name)
 def database(request: pytest.FixtureRequest) -> Database:
     found: Database = request.param
     return found
+
+
+class Unblanked(GoldenSet):
+    """Golden cases as a database keeps them that has neither NULL nor blanks at the end."""
+
+    def load(self, name: str) -> Any:
+        return _unblanked(super().load(name), False)
+
+
+def _unblanked(value: Any, in_tables: bool) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _unblanked(part, in_tables or name == "tables") for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_unblanked(part, in_tables) for part in value]
+    return value.rstrip(" ") or None if in_tables and isinstance(value, str) else value
+
+
+@pytest.fixture
+def told(golden: GoldenSet, database: Database) -> GoldenSet:
+    """The golden cases as this database tells them."""
+    return golden if database.tells_blanks else Unblanked(golden.root)
 
 
 @pytest.fixture

@@ -12,15 +12,20 @@ from typing import Any
 
 import pytest
 
+from pyserver import _native
+from pyserver.config.defaults import default_text, denormalised
 from pyserver.control import ControlClient
+from pyserver.index.dbase import dbf_name, width_of
+from pyserver.index.dbf import DbfFile, Field
+from pyserver.index.tables import read_schema
 from tests.conftest import MakeServer
 from tests.drivers.conftest import Report
 from tests.drivers.test_contract import counts, rows
 from tests.golden import test_cfind
 from tests.golden.cases import GoldenObject, GoldenSet, ini_lines
 from tests.support import dimse
-from tests.support.databases import Sqlite
 from tests.support.server import Server
+from tools.databases import Sqlite
 
 TABLES = ("DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages")
 
@@ -45,13 +50,45 @@ def write_database(path: Path, schema: list[str], tables: dict[str, Any]) -> Non
     connection.close()
 
 
-@pytest.fixture
-def taken_over(golden: GoldenSet, make_server: MakeServer) -> Server:
+def write_dbase(folder: Path, tables: dict[str, Any]) -> None:
+    """The files that Conquest keeps beside its own dicom.sql, which copies columns of the levels
+    above; a record that was deleted among them."""
+    layout = denormalised(default_text("dicom.sql"))
+    (folder.parent / "dicom.sql").write_text(layout)
+    folder.mkdir()
+    above: dict[str, Any] = {}
+    for table in read_schema(_native.parse_columns(layout), 10).tables:
+        fields = [Field(dbf_name(name), width_of(kind)) for name, kind in table.types().items()]
+        file = DbfFile.create(folder / f"{table.name.upper()}.DBF", fields)
+        file.append([b"*" + bytes(file.record_bytes - 1)])
+        for row in tables[table.name]:
+            # The patient's ID has a name of its own below the study.
+            known = {**above.get(row.get(table.link), {}), **row}
+            known["ObjectFile"] = str(row.get("ObjectFile", "")).replace("/", "\\")
+            above[row[table.key]] = known
+            values = [
+                str(known.get(name) or "").encode("latin-1").ljust(field.width)
+                for name, field in zip(table.types(), fields, strict=True)
+            ]
+            file.append([b" " + b"".join(values)])
+        file.write_header()
+        file.close()
+
+
+@pytest.fixture(params=["sqlite", "dbase"])
+def taken_over(
+    request: pytest.FixtureRequest, golden: GoldenSet, make_server: MakeServer
+) -> Server:
     """A server on such an archive."""
-    schema = golden.load("database.json")["schema"]
     recorded = golden.load("find_database.json")["tables"]
-    server = make_server(ini=[*ini_lines({}), "SqLite = 1"], start=False)
-    write_database(Sqlite.file(server.home), schema, {name: recorded[name] for name in TABLES})
+    tables = {name: recorded[name] for name in TABLES}
+    chosen = {"sqlite": "SqLite = 1", "dbase": "SQLServer = dbase/"}[request.param]
+    server = make_server(ini=[*ini_lines({}), chosen], start=False)
+    if request.param == "dbase":
+        write_dbase(server.home / "dbase", tables)
+    else:
+        schema = golden.load("database.json")["schema"]
+        write_database(Sqlite.file(server.home), schema, tables)
     files = {row["SOPInstanc"]: row["ObjectFile"] for row in recorded["DICOMImages"]}
     for sent in test_cfind.population_objects(golden):
         path = server.path(files[sent.text(0x00080018)])

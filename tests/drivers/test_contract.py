@@ -7,6 +7,7 @@ of our own. Nothing here knows which database it is.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,17 +39,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.parametrize("file", test_database.FILES)
 def test_rows(
-    file: str, golden: GoldenSet, make_indexed: MakeServer, report_verdicts: Report
+    file: str, told: GoldenSet, make_indexed: MakeServer, report_verdicts: Report
 ) -> None:
-    if golden.load(file) is None:
+    if told.load(file) is None:
         pytest.skip(f"no {file} in this folder of cases")
-    test_database.test_rows(file, golden, make_indexed, report_verdicts)
+    test_database.test_rows(file, told, make_indexed, report_verdicts)
 
 
 def test_scenario(
-    scenario: str, golden: GoldenSet, make_indexed: MakeServer, report_verdicts: Report
+    scenario: str, told: GoldenSet, make_indexed: MakeServer, report_verdicts: Report
 ) -> None:
-    test_scenarios.test_scenario(scenario, golden, make_indexed, report_verdicts)
+    test_scenarios.test_scenario(scenario, told, make_indexed, report_verdicts)
 
 
 def test_queries(golden: GoldenSet, make_indexed: MakeServer, report_verdicts: Report) -> None:
@@ -144,6 +145,30 @@ def test_keys_that_are_no_text(make_indexed: MakeServer) -> None:
     assert set(map(tuple, answers.values())) == {(0,)}
     found = {row["PatientID"] for row in server.tables()["DICOMPatients"]}
     assert found == {name.encode().decode("latin-1") for name in names}
+
+
+def test_a_clone_and_its_updates(make_server: MakeServer, make_indexed: MakeServer) -> None:
+    """A second clone changes rows: of images, and of a study alone."""
+    source = make_server(aet="SOURCE", ini=[OPEN])
+    target = make_indexed(ini=[OPEN], peers=[f"SOURCE 127.0.0.1 {source.port} un"])
+
+    def cloned(objects: list[TestObject]) -> dict[str, dict[str | None, dict[str, str | None]]]:
+        assert set(store(source, objects)) == {0}
+        report = target.cli_json("clonedb", "SOURCE")
+        assert (report["failed"], report["refused"]) == (0, 0)
+        assert counts(target) == rows(target) == (1, 1, 1, 3)
+        tables = target.tables()
+        keys = {"DICOMStudies": "StudyInsta", "DICOMImages": "SOPInstanc"}
+        return {name: {row[key]: row for row in tables[name]} for name, key in keys.items()}
+
+    objects = make_series([64] * 3, "P1")
+    cloned(objects)
+    changed = replace(objects[1], number=77)
+    image = cloned([changed])["DICOMImages"][changed.instance]
+    assert image["ImageNumbe"] == "77"
+    described = replace(objects[0], description="better")
+    study = cloned([described])["DICOMStudies"][described.study]
+    assert study["StudyDescr"] == "better"
 
 
 def test_ledger(make_indexed: MakeServer) -> None:

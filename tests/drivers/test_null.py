@@ -60,6 +60,17 @@ def test_nothing_about_patients_is_kept_outside_the_files(null_server: Server) -
     assert len(files_of(null_server)) == 2
 
 
+def test_a_clone_is_accepted_and_dropped(make_server: MakeServer, null_server: Server) -> None:
+    """Conquest's measure of everything but the database."""
+    source = make_server(aet="SOURCE", ini=["UnknownPeers = all"])
+    assert list(store(source, make_series([64] * 3, NAME))) == [0] * 3
+    report = null_server.cli_json("clonedb", f"SOURCE@127.0.0.1:{source.port}")
+    assert (report["images"], report["added"], report["failed"]) == (3, 3, 0)
+    assert counts(null_server) == (0, 0, 0, 0)
+    assert traces(null_server.home / "index", NAME.encode()) == []
+    assert null_server.restart() is null_server
+
+
 def test_no_object_takes_the_place_of_another(make_server: MakeServer) -> None:
     server = make_server(ini=["SQLServer =", "FileNameSyntax = same/%modality.dcm"])
     one, two = make_series([500, 600], NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import Any
@@ -11,17 +12,24 @@ import pytest
 from pyserver.control import ControlClient
 from tests.conftest import MakeServer
 from tests.drivers.test_contract import counts, rows
+from tests.integration.test_commands import until
 from tests.support import dimse
-from tests.support.databases import SERVERS, DatabaseServer
 from tests.support.objects import Ledger, TestObject, make_series, store
-from tests.support.server import Server
+from tests.support.server import Server, ServerError
+from tools.databases import SERVERS, DatabaseServer, PostgresOdbc
 
 OPEN = "UnknownPeers = all"
 OUT_OF_RESOURCES = 0xA700
 SENDERS = 4
 
 
-@pytest.fixture(params=SERVERS, ids=lambda server: server.name)
+# A server behind ODBC: what is lost and found again there is the connection.
+BEHIND_ODBC = PostgresOdbc()
+
+
+@pytest.fixture(
+    params=[*SERVERS, BEHIND_ODBC], ids=[*(server.name for server in SERVERS), "odbc-postgres"]
+)
 def database_server(request: pytest.FixtureRequest) -> Any:
     """The server, running again after the test."""
     found: DatabaseServer = request.param
@@ -78,6 +86,45 @@ def test_killed_in_the_middle(
     check(server, ledgers)
 
 
+def store_until_taken(server: Server, one: TestObject) -> None:
+    """Send an object until it is stored."""
+    deadline = time.monotonic() + 20
+    while (answer := next(store(server, [one]))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert answer == 0
+
+
+def test_a_server_starts_while_it_is_away(
+    database_server: DatabaseServer, make_server: MakeServer
+) -> None:
+    """Of a database that it knows, and of one that has no tables yet."""
+    server = make_server(ini=[OPEN, *database_server.fresh()])
+    assert list(store(server, make_series([300] * 2, "P1"))) == [0] * 2
+    server.stop()
+    fresh = make_server(ini=[OPEN, *database_server.fresh()], start=False)
+    database_server.kill()
+    later = make_series([300], "P2")[0]
+    told = "stores are refused until it answers"
+    for one in (server, fresh):
+        one.start()
+        until(lambda one=one: told in one.log_tail(), "the log says so", one)
+    assert next(store(server, [later])) == OUT_OF_RESOURCES
+    database_server.start()
+    for one, expected in ((server, (2, 2, 2, 3)), (fresh, (1, 1, 1, 1))):
+        store_until_taken(one, later)
+        assert counts(one) == rows(one) == expected
+
+
+def test_a_server_that_is_not_let_in_does_not_start(
+    database_server: DatabaseServer, make_server: MakeServer
+) -> None:
+    """It would wait for ever."""
+    lines = [re.sub(r"conquest\d+", "not_there", line) for line in database_server.fresh()]
+    server = make_server(ini=[OPEN, *lines], start=False)
+    with pytest.raises(ServerError, match="not_there"):
+        server.start()
+
+
 def test_stores_are_refused_while_it_is_away(
     database_server: DatabaseServer, make_server: MakeServer
 ) -> None:
@@ -95,9 +142,6 @@ def test_stores_are_refused_while_it_is_away(
         status, _, _ = peer.find(dimse.PATIENT_ROOT_FIND, keys)
     assert status & 0xF000 == 0xC000
     database_server.start()
-    deadline = time.monotonic() + 20
-    while (answer := next(store(server, second[1:]))) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert answer == 0
+    store_until_taken(server, second[1])
     assert counts(server) == rows(server) == (1, 1, 1, 2)
     assert not {row["PatientID"] for row in server.tables()["DICOMPatients"]} & {"P1", "P2"}

@@ -11,8 +11,8 @@ from pyserver.index.select import build_select, like_pattern
 from pyserver.index.tables import IMAGE, SERIES, STUDY, read_schema
 from tests.conftest import MakeServer
 from tests.drivers.test_contract import counts, got, rows
-from tests.support.databases import Sqlite
 from tests.support.objects import make_series, store
+from tools.databases import Sqlite
 
 OPEN = "UnknownPeers = all"
 DICOM_SQL = Path(__file__).parents[2] / "pyserver" / "config" / "data" / "dicom.sql"

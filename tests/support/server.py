@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,22 +21,10 @@ from typing import Any
 from pyserver.archive import TABLES
 from pyserver.control import ControlClient
 from tests.support import dimse
+from tools.ports import free_port
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
-
-
-def free_port() -> int:
-    """A port to listen on, below those that the system gives to outgoing connections: a server
-    that is started again, or on the next ports, finds them free."""
-    while True:
-        port = random.randrange(12_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class ServerError(Exception):

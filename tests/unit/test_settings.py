@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pyserver import _native
 from pyserver.config.database import choose_driver
 from pyserver.config.defaults import FILES, new_uid_prefix, write_defaults
 from pyserver.config.findings import Severity
@@ -207,8 +208,16 @@ def test_the_driver_is_chosen_as_in_conquest(lines: str, driver: str) -> None:
     assert choose_driver(parse_ini(f"[sscscp]\n{lines}\n", Path("dicom.ini")))[0] == driver
 
 
-def test_a_driver_that_is_not_built_is_refused_by_name(home: Path) -> None:
+def test_odbc_needs_a_source(home: Path) -> None:
     text = (home / "dicom.ini").read_text().replace("Index  ", "#Index  ")
     (home / "dicom.ini").write_text(text)
-    with pytest.raises(ConfigError, match=r"driver ODBC.*Index = lmdb"):
-        load(home, "SQLServer = conquest")
+    with pytest.raises(ConfigError, match=r"Index = odbc.*name of an ODBC data source"):
+        load(home, "Index = odbc")
+    assert load(home, "SQLServer = conquest").database.driver == "odbc"
+
+
+def test_columns_get_no_wider_than_asked(home: Path) -> None:
+    widths = {row["length"] for row in _native.parse_columns(load(home, "").native.dicom_sql)}
+    assert max(widths) == 128
+    narrow = _native.parse_columns(load(home, "MaxFieldLength = 64").native.dicom_sql)
+    assert {row["length"] for row in narrow} == {width for width in widths if width <= 64}

@@ -22,12 +22,12 @@ use crate::peers::Destination;
 use crate::scu::Caller;
 
 /// Images in one transaction. LIMIT: what a store that comes meanwhile waits for, some 0.1 s.
-const BATCH_IMAGES: usize = 16_384;
+const BATCH_IMAGES: usize = 32_768;
 /// A slow peer's records are entered no later than this.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(1);
 /// Images a fetcher hands over at once.
 const PORTION_IMAGES: usize = 512;
-/// Portions that may wait. LIMIT: with the batch some 20 MB of rows.
+/// Portions that may wait. LIMIT: with the batch some 40 MB of rows.
 const PORTIONS_WAITING: usize = 32;
 /// How often a piece is tried on a new association, and the pause before the second try; it doubles.
 const TRIES: u32 = 3;
@@ -128,7 +128,11 @@ pub fn clone_index(
         });
     };
     let source = format!("{} at {}:{}", peer.ae, peer.host, peer.port);
-    let state = CloneState::open(&archive.config().index_dir, &source, options.restart)?;
+    let state = if archive.keeps_nothing() {
+        CloneState::unwritten()
+    } else {
+        CloneState::open(&archive.config().index_dir, &source, options.restart)?
+    };
     let mut todo = pieces.iter().collect::<Vec<_>>();
     todo.retain(|piece| !state.is_done(&piece.name()));
     let crew = Crew {

@@ -36,7 +36,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// Points of the curve.
 const PARTS: u64 = 100;
 /// Images in a transaction: what clonedb takes, and what many associations bring.
-const CLONE_BATCH: u64 = 16_384;
+const CLONE_BATCH: u64 = 32_768;
 const STORE_BATCH: u64 = 256;
 /// Committed stores whose files are taken as synced together.
 const SETTLE: usize = 1024;

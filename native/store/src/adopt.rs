@@ -34,16 +34,28 @@ pub(crate) struct Adopted {
     pub problems: Vec<String>,
 }
 
-/// Brings index and database in step at the start.
+/// Brings index and database in step at the start. A database that is away gets what it lacks once it is back;
+/// what it has more is looked at by the next start.
 pub(crate) fn reconcile(
     mirror: &Mirror,
     index: &Index,
     progress: Progress<'_>,
 ) -> Result<Adopted, StoreError> {
+    let compared = compare(mirror, index, progress);
+    match (compared, mirror.may_come_back()) {
+        (Err(_), Some(reason)) => Ok(Adopted {
+            images: 0,
+            problems: vec![format!("{reason}; stores are refused until it answers")],
+        }),
+        (compared, _) => compared,
+    }
+}
+
+fn compare(mirror: &Mirror, index: &Index, progress: Progress<'_>) -> Result<Adopted, StoreError> {
     let mut adopted = Adopted::default();
     mirror.follow(index).map_err(|f| StoreError::from(&f))?;
     let mark = mirror.mark();
-    let surplus = surplus(mirror.driver.as_ref(), index)?;
+    let surplus = surplus(mirror, index)?;
     if surplus == mark.surplus {
         return Ok(adopted);
     }
@@ -52,19 +64,20 @@ pub(crate) fn reconcile(
     }
     let change = index.read()?.counters()?.change;
     mirror.set_mark(change, [0; 4]);
-    let mut left = self::surplus(mirror.driver.as_ref(), index)?;
+    let mut left = self::surplus(mirror, index)?;
     if left.iter().any(|&more| more < 0) {
         mirror.set_mark(0, [0; 4]);
         mirror.follow(index).map_err(|f| StoreError::from(&f))?;
-        left = self::surplus(mirror.driver.as_ref(), index)?;
+        left = self::surplus(mirror, index)?;
     }
     mirror.set_mark(change, left);
     Ok(adopted)
 }
 
 /// Rows per level that the database has more than the index.
-fn surplus(driver: &dyn Driver, index: &Index) -> Result<[i64; 4], StoreError> {
-    let theirs = driver.counts()?;
+fn surplus(mirror: &Mirror, index: &Index) -> Result<[i64; 4], StoreError> {
+    let counted = mirror.driver.counts();
+    let theirs = counted.map_err(|error| StoreError::from(&mirror.gone(error)))?;
     let ours = index.read()?.counters()?.alive;
     let mut surplus = [0; 4];
     for (place, (theirs, ours)) in surplus.iter_mut().zip(theirs.into_iter().zip(ours)) {

@@ -23,8 +23,8 @@ pub enum ChangeKind {
     Deleted = 3,
     /// A store was taken back.
     Revoked = 4,
-    /// Images were entered from another server's answers: `images` numbers of one series from `image` on. The
-    /// record's level is the series, and its key the series' UID.
+    /// Images were entered or updated from another server's answers: `images` numbers of one series from `image`
+    /// on. The record's level is the series, and its key the series' UID.
     Cloned = 5,
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Each image is looked for first. What is new is added; of what is known, values that differ are replaced by
 //! the same rules as at a store, and a file that is here stays. A series arrives as one piece, so that the rows
-//! above its images are touched once, and all its new images share one record of the change log.
+//! above its images are touched once, and all its new images share one record of the change log; so do updated
+//! ones that were entered one after the other. Where only rows above have changed, one of the images stands for
+//! them.
 
 use crate::apply::StoreRefusal;
 use crate::changes::{Change, ChangeKind};
@@ -133,6 +135,9 @@ impl WriteTxn<'_> {
         // Entered with the first image that is taken, so that refused ones leave no empty rows behind.
         let mut path: Option<SeriesPath> = None;
         let first = self.counters.image + 1;
+        let merged = self.state.parents.merged;
+        let mut changed: Vec<(ImageKey, u32)> = Vec::new();
+        let mut unchanged: Option<ImageKey> = None;
         for image in &series.images {
             let known = self.live_image(&image.sop_instance)?;
             let here = path.as_ref().map(|path| path.series).or(place.series);
@@ -147,8 +152,14 @@ impl WriteTxn<'_> {
                 path.insert(entered).series
             };
             match known {
-                Some(key) if self.update_clone(key, image, rows, origin)? => report.updated += 1,
-                Some(_) => report.unchanged += 1,
+                Some(key) if self.update_clone(key, image, rows, origin)? => {
+                    report.updated += 1;
+                    note_changed(&mut changed, key);
+                }
+                Some(key) => {
+                    report.unchanged += 1;
+                    unchanged = Some(key);
+                }
                 None => self.add_clone(number, image, origin)?,
             }
         }
@@ -161,6 +172,12 @@ impl WriteTxn<'_> {
                 image: first,
             };
             self.log_clones(image, added, rows, origin)?;
+        }
+        if self.state.parents.merged != merged && added == 0 && changed.is_empty() {
+            changed.extend(unchanged.map(|key| (key, 1)));
+        }
+        for (image, images) in changed {
+            self.log_clones(image, images, rows, origin)?;
         }
         Ok(())
     }
@@ -260,6 +277,14 @@ impl WriteTxn<'_> {
         let row = self.index.tables.images.get(&self.txn, &image.encode())?;
         let row = ImageRow::split(row.ok_or(IndexError::Corrupt("image row"))?)?;
         Ok(is_virtual(row.facts()?.device))
+    }
+}
+
+/// Adds an image to the runs of consecutive ones.
+fn note_changed(changed: &mut Vec<(ImageKey, u32)>, key: ImageKey) {
+    match changed.last_mut() {
+        Some((first, images)) if first.image + u64::from(*images) == key.image => *images += 1,
+        _ => changed.push((key, 1)),
     }
 }
 

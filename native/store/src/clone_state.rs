@@ -1,7 +1,8 @@
 //! What an interrupted clone has done: one file per source beside the index, one line per finished piece.
 //!
 //! A line is written once the rows of its piece are durable. Losing lines only costs time, so nothing is
-//! synced here, and a line that a crash cut short names nothing.
+//! synced here, and a line that a crash cut short names nothing. Without an index there is no file: pieces are
+//! named after patients.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -12,12 +13,19 @@ use crate::error::StoreError;
 
 /// The record of one clone.
 pub struct CloneState {
-    path: PathBuf,
-    file: File,
+    written: Option<(PathBuf, File)>,
     done: HashSet<Vec<u8>>,
 }
 
 impl CloneState {
+    /// A record that is nowhere.
+    pub fn unwritten() -> Self {
+        Self {
+            written: None,
+            done: HashSet::new(),
+        }
+    }
+
     /// Opens the record of cloning `source`; forgets what is there when `restart` is set.
     pub fn open(index_dir: &Path, source: &str, restart: bool) -> Result<Self, StoreError> {
         let name = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -42,7 +50,10 @@ impl CloneState {
         if !ours {
             writeln!(file, "{source}").map_err(failed)?;
         }
-        Ok(Self { path, file, done })
+        Ok(Self {
+            written: Some((path, file)),
+            done,
+        })
     }
 
     /// How many pieces are done.
@@ -65,19 +76,24 @@ impl CloneState {
         &mut self,
         pieces: impl IntoIterator<Item = &'p [u8]>,
     ) -> Result<(), StoreError> {
+        let Some((path, file)) = &mut self.written else {
+            return Ok(());
+        };
         let mut lines = String::new();
         for piece in pieces {
             lines.push_str(&piece.escape_ascii().to_string());
             lines.push('\n');
         }
-        self.file
-            .write_all(lines.as_bytes())
-            .map_err(|error| StoreError::io("write", &self.path, error))
+        file.write_all(lines.as_bytes())
+            .map_err(|error| StoreError::io("write", path, error))
     }
 
     /// Everything is done: the next clone of this source begins anew.
     pub fn finish(self) -> Result<(), StoreError> {
-        fs::remove_file(&self.path).map_err(|error| StoreError::io("remove", &self.path, error))
+        let Some((path, _)) = self.written else {
+            return Ok(());
+        };
+        fs::remove_file(&path).map_err(|error| StoreError::io("remove", &path, error))
     }
 }
 

@@ -105,6 +105,36 @@ fn images_are_found_again_after_a_start_from_one_record_per_series() {
 }
 
 #[test]
+fn what_changed_is_in_the_change_log() {
+    let f = Fixture::new();
+    enter(&f, 0, &[&[A], &[B], &[C]]);
+    let after = |number: u64| f.index.read().unwrap().changes(number, 10).unwrap();
+    let runs = |number: u64| -> Vec<(u64, u32)> {
+        let changes = after(number);
+        changes.iter().map(|c| (c.image.image, c.images)).collect()
+    };
+    assert_eq!(runs(0), [(1, 3)]);
+    let number = (Tag::INSTANCE_NUMBER, Some("77"));
+    enter(&f, 0, &[&[A], &[B], &[C]]);
+    assert_eq!(runs(1), []);
+    // Images one after the other share a record.
+    enter(&f, 0, &[&[A, number], &[B], &[C, number]]);
+    assert_eq!(runs(1), [(1, 1), (3, 1)]);
+    let other = (Tag::INSTANCE_NUMBER, Some("78"));
+    enter(&f, 0, &[&[A, number], &[B, other], &[C, other]]);
+    assert_eq!(runs(3), [(2, 2)]);
+    // Rows above alone.
+    let name = (Tag::PATIENT_NAME, Some("Other^Name"));
+    enter(&f, 0, &[&[A, number, name]]);
+    assert_eq!(runs(4), [(1, 1)]);
+    let last = after(4);
+    assert_eq!(
+        (last[0].key.as_slice(), last[0].calling_ae.as_str()),
+        (&b"1.2.9.1.1.1"[..], "SOURCE")
+    );
+}
+
+#[test]
 fn clashes_are_refused_and_leave_no_rows() {
     let f = Fixture::new();
     enter(&f, 0, &[&[A]]);

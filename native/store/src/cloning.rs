@@ -14,12 +14,19 @@ impl Archive {
     }
 
     /// Enters rows and waits until they are durable and can be found. Stores that come meanwhile wait for the
-    /// end of this one transaction.
+    /// end of this one transaction. Without an index the rows are accepted and dropped.
     pub fn enter_clones(
         &self,
         series: Vec<CloneSeries>,
         origin: CloneOrigin,
     ) -> Result<CloneReport, StoreError> {
+        if self.keeps_nothing() {
+            let images = series.iter().map(|one| one.images.len() as u64).sum();
+            return Ok(CloneReport {
+                added: images,
+                ..CloneReport::default()
+            });
+        }
         self.shared
             .committer
             .change(move |txn| txn.enter_clones(&series, &origin))

@@ -183,6 +183,7 @@ impl WriteTxn<'_> {
         if merge(&old, values, choose, &mut columns) {
             inconsistencies(layout, level, &old, &columns, warnings);
             let before = std::mem::replace(&mut row.columns, columns.clone());
+            self.state.parents.merged += 1;
             self.move_search(level, number, &before, &columns)?;
         } else {
             row.seen = values.to_vec();

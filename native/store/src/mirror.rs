@@ -7,7 +7,7 @@
 //! start goes on from there; so does a connection that comes back.
 //!
 //! A database that cannot be reached is waited for once; after that stores are refused before they are applied,
-//! and one of them in a second tries again.
+//! and one of them in a second tries again. One that is away at the start is treated like that from the start on.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,6 +30,9 @@ use crate::schema::{Level, meta_key};
 
 /// Changes brought to the database at once.
 const CHANGES_MAX: usize = 2048;
+/// Images that these may speak of together. LIMIT: some 4 KiB each, as rows of the index, of the driver and of
+/// its client library.
+const IMAGES_MAX: u32 = 16_384;
 /// A database that went away is waited for this long before stores are refused.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause between two tries while waiting.
@@ -217,16 +220,41 @@ impl Mirror {
     pub(crate) fn follow(&self, index: &Index) -> Result<(), Failure> {
         loop {
             let after = self.state.lock().mark.change;
-            let changes = index.read()?.changes(after, CHANGES_MAX)?;
+            let mut changes = index.read()?.changes(after, CHANGES_MAX)?;
+            changes.truncate(portion(&changes));
             let Some(last) = changes.last().map(|change| change.number) else {
-                self.state.lock().away = None;
-                return Ok(());
+                return self.answers_again();
             };
+            if let Some(change) = changes.first_mut() {
+                self.bring_ahead(index, change)?;
+            }
             self.bring(index, &changes)?;
             let mut state = self.state.lock();
             state.mark.change = last;
             state.away = None;
         }
+    }
+
+    /// Nothing is left to bring: a database that was away is asked whether it is there.
+    fn answers_again(&self) -> Result<(), Failure> {
+        if self.is_away() {
+            let asked = self.driver.apply(&DriverBatch::default());
+            asked.map_err(|error| self.gone(error))?;
+        }
+        self.state.lock().away = None;
+        Ok(())
+    }
+
+    /// Of a change with more images than are brought at once, brings all but the last of them and takes those off.
+    fn bring_ahead(&self, index: &Index, change: &mut Change) -> Result<(), Failure> {
+        while change.images > IMAGES_MAX {
+            let mut part = change.clone();
+            part.images = IMAGES_MAX;
+            self.bring(index, &[part])?;
+            change.image.image += u64::from(IMAGES_MAX);
+            change.images -= IMAGES_MAX;
+        }
+        Ok(())
     }
 
     /// Brings some changes; those of one transaction are there as a whole or not at all.
@@ -295,10 +323,30 @@ impl Mirror {
         }
     }
 
-    fn gone(&self, error: DriverError) -> Failure {
+    /// Whether an error of the start only means that the database has to be waited for.
+    pub(crate) fn may_come_back(&self) -> Option<String> {
+        match &self.state.lock().away {
+            Some((error @ DriverError::Away(_), _)) => Some(error.to_string()),
+            _ => None,
+        }
+    }
+
+    /// Notes why the database does nothing.
+    pub(crate) fn gone(&self, error: DriverError) -> Failure {
         self.state.lock().away = Some((error.clone(), Instant::now()));
         error.into()
     }
+}
+
+/// How many of the changes are brought together: the first, and others while their images are not too many.
+fn portion(changes: &[Change]) -> usize {
+    let mut images = 0;
+    let fits = |change: &&Change| {
+        let before = images;
+        images += change.images.max(1);
+        before == 0 || images <= IMAGES_MAX
+    };
+    changes.iter().take_while(fits).count()
 }
 
 impl WriteTxn<'_> {
@@ -332,6 +380,26 @@ mod tests {
             identity: "sqlite:/a".into(),
         };
         assert_eq!(Mark::decode(&mark.encode()), Some(mark));
+    }
+
+    #[test]
+    fn a_portion_has_no_more_images_than_are_brought_at_once() {
+        let change = |images| Change {
+            number: 0,
+            kind: ChangeKind::Cloned,
+            level: Level::Series,
+            time: 0,
+            image: crate::schema::ImageKey::default(),
+            images,
+            key: Vec::new(),
+            calling_ae: String::new(),
+            called_ae: String::new(),
+        };
+        let of = |images: &[u32]| portion(&images.iter().copied().map(change).collect::<Vec<_>>());
+        assert_eq!(of(&[]), 0);
+        assert_eq!(of(&[0, 0, IMAGES_MAX - 2, 1]), 3);
+        assert_eq!(of(&[IMAGES_MAX * 3, 1]), 1);
+        assert_eq!(of(&[1, IMAGES_MAX]), 1);
     }
 
     proptest! {

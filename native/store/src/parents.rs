@@ -57,6 +57,8 @@ pub struct SeriesPath {
 pub struct Parents {
     rows: [HashMap<u32, Parent>; 3],
     dirty: Vec<(Level, u32)>,
+    /// How often values of a row were changed by those of a later object.
+    pub merged: u64,
     /// Paths by Series Instance UID.
     pub paths: HashMap<Vec<u8>, SeriesPath>,
 }

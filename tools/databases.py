@@ -1,4 +1,4 @@
-"""Databases for a server under test: a fresh one each time it is asked for.
+"""Databases for a server of tests and benches: a fresh one each time it is asked for.
 
 PostgreSQL and MariaDB are servers of our own: private folder and port, started when first asked
 for, ended with the process. Their programs come from `scripts/install_peers.sh`.
@@ -21,14 +21,20 @@ from typing import Any
 import psycopg
 import pymysql
 
-from tests.support.server import free_port
+from tools.ports import free_port
 
 START_SECONDS = 60.0
 USER = "conquest"
+# SQLite's ODBC driver, as its package registers it.
+DRIVER = "SQLite3"
+POSTGRES_DRIVER = "PostgreSQL Unicode"
 
 
 class Database:
     """One kind of database; the embedded index is one of them."""
+
+    tells_blanks = True
+    """Whether empty values and blanks at their end come back."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -36,6 +42,10 @@ class Database:
     def fresh(self) -> list[str]:
         """The lines of dicom.ini that choose a database without rows."""
         return [f"Index = {self.name}"]
+
+    def missing(self) -> str:
+        """What has to be installed for it; empty when it is."""
+        return ""
 
 
 class Sqlite(Database):
@@ -50,10 +60,56 @@ class Sqlite(Database):
         return home / "dbase" / "conquest.db3"
 
 
+class Odbc(Database):
+    """A file of SQLite behind its ODBC driver, each in a folder of its own until the process ends.
+
+    Writers do not wait for readers, and no longer for the disk than SQLite's own driver does here.
+    """
+
+    OPTIONS = "JournalMode=WAL;SyncPragma=NORMAL;Timeout=30000"
+
+    def __init__(self) -> None:
+        super().__init__("odbc")
+        self.file = Path()
+
+    def missing(self) -> str:
+        # Without the system's ODBC a wheel may have no driver manager.
+        import pyodbc  # noqa: PLC0415
+
+        return "" if DRIVER in pyodbc.drivers() else "libsqliteodbc"
+
+    def fresh(self) -> list[str]:
+        folder = Path(tempfile.mkdtemp(prefix="odbc-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        self.file = folder / "conquest.db3"
+        source = f"DRIVER={{{DRIVER}}};Database={self.file};{self.OPTIONS}"
+        return [*super().fresh(), f"SQLServer = {source}"]
+
+
+class Dbase(Database):
+    """Files in the server's home folder, with the columns of the other databases."""
+
+    tells_blanks = False
+
+    LAYOUT = Path(__file__).parent.parent / "pyserver" / "config" / "data" / "dicom.sql"
+
+    def __init__(self) -> None:
+        super().__init__("dbase")
+
+    def fresh(self) -> list[str]:
+        return [*super().fresh(), f"kFactorFile = {self.LAYOUT}"]
+
+    @staticmethod
+    def folder(home: Path) -> Path:
+        """Where a server keeps them."""
+        return home / "dbase"
+
+
 class DatabaseServer(Database):
     """A database server: one folder, one port, as many databases as tests ask for."""
 
     errors: tuple[type[Exception], ...]
+    command_name: str
 
     def __init__(self, name: str, user: str) -> None:
         super().__init__(name)
@@ -61,11 +117,21 @@ class DatabaseServer(Database):
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
         self.port = 0
-        self.folder = Path()
+        self._folder: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, made by the first start."""
+        assert self._folder is not None, "never started"
+        return self._folder
 
     def program(self, name: str) -> str:
         """Path of one of its programs."""
         raise NotImplementedError
+
+    def missing(self) -> str:
+        program = self.command_name
+        return "" if Path(self.program(program)).is_file() else program
 
     def initialise(self) -> None:
         """Make the folder of its data."""
@@ -103,7 +169,7 @@ class DatabaseServer(Database):
         if not self.port:
             self.port = free_port()
             # Not below a folder of root's own: the server runs as its own user.
-            self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
             self.folder.chmod(0o755)
             atexit.register(self.remove)
             if os.geteuid() == 0:
@@ -139,7 +205,8 @@ class DatabaseServer(Database):
     def remove(self) -> None:
         """End it and remove its folder."""
         self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self, *command: str) -> None:
         """Run one of its programs as its user."""
@@ -160,6 +227,7 @@ class Postgres(DatabaseServer):
     """PostgreSQL with the durability that it has by default."""
 
     errors = (psycopg.OperationalError,)
+    command_name = "postgres"
 
     def __init__(self) -> None:
         super().__init__("postgres", "postgres")
@@ -189,10 +257,21 @@ class Postgres(DatabaseServer):
         connection.close()
 
 
+class PostgresOdbc(Postgres):
+    """The same behind its ODBC driver."""
+
+    def fresh(self) -> list[str]:
+        database = super().fresh()[2].partition(" = ")[2]
+        place = f"Server=127.0.0.1;Port={self.port};Database={database}"
+        source = f"DRIVER={{{POSTGRES_DRIVER}}};{place};UID={USER}"
+        return ["Index = odbc", f"SQLServer = {source}"]
+
+
 class Mariadb(DatabaseServer):
     """MariaDB with the durability that it has by default."""
 
     errors = (pymysql.MySQLError,)
+    command_name = "mariadbd"
 
     def __init__(self) -> None:
         super().__init__("mysql", "mysql")
@@ -232,5 +311,5 @@ class Mariadb(DatabaseServer):
         connection.close()
 
 
-EMBEDDED = (Database("lmdb"), Sqlite())
+EMBEDDED = (Database("lmdb"), Sqlite(), Odbc(), Dbase())
 SERVERS = (Postgres(), Mariadb())
