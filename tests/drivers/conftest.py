@@ -16,8 +16,14 @@ from tools.databases import EMBEDDED, SERVERS, Database
 __all__ = ["Report", "golden", "report_verdicts"]
 
 
-# Asked of the embedded index by tests/golden already.
+# Tests that a database runs with --slow only: what another one asks of the same code by default.
 GOLDEN_TESTS = ("test_rows", "test_scenario", "test_queries")
+SLOW = {
+    "lmdb": (*GOLDEN_TESTS, "test_a_clone_and_its_updates"),
+    "mysql": ("test_a_clone_and_its_updates",),
+    "odbc": ("test_scenario", "test_a_clone_and_its_updates", "test_recovery", "test_ledger"),
+    "dbase": ("test_scenario", "test_ledger"),
+}
 # Waits for ten seconds, as of PostgreSQL without ODBC.
 WAITING = "test_stores_are_refused_while_it_is_away[odbc-postgres]"
 
@@ -26,9 +32,8 @@ WAITING = "test_stores_are_refused_while_it_is_away[odbc-postgres]"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         chosen = item.callspec.params.get("database") if hasattr(item, "callspec") else None
-        if chosen is EMBEDDED[0] and getattr(item, "originalname", "") in GOLDEN_TESTS:
-            item.add_marker(pytest.mark.slow)
-        if item.name == WAITING:
+        slow = SLOW.get(chosen.name, ()) if isinstance(chosen, Database) else ()
+        if item.name == WAITING or getattr(item, "originalname", "") in slow:
             item.add_marker(pytest.mark.slow)
 
 
