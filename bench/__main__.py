@@ -21,11 +21,13 @@ from bench import (
     machine,
     memory,
     peers,
+    pipeline,
     profile,
     quiet,
     report,
     retrieve,
     rounds,
+    route,
 )
 from bench.ingest import Setting
 from bench.rounds import Work
@@ -37,6 +39,9 @@ WORKS: dict[str, Callable[[Setting], Iterable[Work]]] = {
     "memory": memory.run,
     "index": index.run,
     "clonedb": clonedb.run,
+    "pipeline": pipeline.run,
+    "transcode": pipeline.moves,
+    "route": route.run,
 }
 SMOKE_SCALE = 0.004
 
@@ -45,6 +50,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     choices = [*WORKS, "codecs", "profile", "report", "all"]
+    choices.remove("transcode")
     parser.add_argument("command", nargs="?", default="all", choices=choices)
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies every count (1.0)")
@@ -61,6 +67,9 @@ def parse(words: list[str]) -> argparse.Namespace:
         type=Path,
         help="where servers keep their data; default: a "
         "new folder below bench/out, on the disk that is to be measured",
+    )
+    parser.add_argument(
+        "--transcode", action="store_true", help="of `retrieve`: to a sink that takes compressed"
     )
     parser.add_argument("--awake", action="store_true", help="keep the cores from halting")
     parser.add_argument("--smoke", action="store_true", help="tiny counts, nothing is saved")
@@ -105,8 +114,10 @@ def main(words: list[str]) -> int:
             drivers=tuple(databases),
         )
         failed = False
-        every = [*WORKS, "codecs", "profile"]
-        for command in every if options.command == "all" else [options.command]:
+        # The works of `transcode` are in `pipeline` too.
+        every = [*(name for name in WORKS if name != "transcode"), "codecs", "profile"]
+        asked = "transcode" if options.transcode else options.command
+        for command in every if options.command == "all" else [asked]:
             failed |= _run(command, setting, words, versions, options)
     if not options.smoke:
         print(report.write())

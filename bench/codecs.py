@@ -36,6 +36,7 @@ HELD_BYTES = 1 << 20
 DCMTK = {
     "j1": (["dcmcjpeg", "+e1"], ["dcmdjpeg"]),
     "j2": (["dcmcjpeg", "+el", "+sv", "6"], ["dcmdjpeg"]),
+    "j4": (["dcmcjpeg", "+ee", "+q", "95"], ["dcmdjpeg"]),
     "js": (["dcmcjpls"], ["dcmdjpls"]),
     "r1": (["dcmcrle"], ["dcmdrle"]),
 }

@@ -169,6 +169,11 @@ class Ours(Peer):
     can = frozenset({"store", "find", "get", "move"})
     durability: ClassVar[str] = ""
 
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        # What the sink gets, as in the fourth column of acrnema.map.
+        self.sink_mode = "un"
+
     @property
     def home(self) -> Path:
         return self.root / "home"
@@ -186,7 +191,8 @@ class Ours(Peer):
             "UnknownPeers = all",
         ]
         (self.home / "dicom.ini").write_text("\n".join([*lines, ""]))
-        (self.home / "acrnema.map").write_text(f"{SINK_AE} 127.0.0.1 {self.sink_port} un\n")
+        sink = f"{SINK_AE} 127.0.0.1 {self.sink_port} {self.sink_mode}\n"
+        (self.home / "acrnema.map").write_text(sink)
         return [*self.program(), "serve", "--home", str(self.home)]
 
     @staticmethod

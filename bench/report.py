@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import codecs, databases, index, plots, profile, rounds
+from bench import codecs, databases, index, plots, profile, rounds, route
 from bench.peers import PEERS
 from bench.rounds import Target, Work
 
 HERE = Path(__file__).resolve().parent
-ORDER = ("ingest", "find", "retrieve", "memory", "index")
+ORDER = ("ingest", "find", "retrieve", "memory", "index", "pipeline", "route")
 # One file for each scale that clonedb was run with.
 CLONEDB = "clonedb-*.json"
 PROBES = {
@@ -121,7 +121,7 @@ def _target(work: Work, target: Target) -> str:
 
 
 def _title(name: str) -> str:
-    return PEERS[name].title if name in PEERS else PROBES.get(name, name)
+    return PEERS[name].title if name in PEERS else (PROBES | route.TITLES).get(name, name)
 
 
 def _work(work: Work) -> list[str]:

@@ -59,7 +59,7 @@ class ArchiveBusy(StoreError):
     """Another process has this archive open."""
 
 class PeerUnavailable(NativeError):
-    """A peer could not be reached, or did not accept the association."""
+    """A peer could not be reached, did not accept the association, or was lost."""
 
 class PeerError(NativeError):
     """A peer broke the protocol, or answered with a failure."""
@@ -71,16 +71,39 @@ class ConfigError(NativeError):
     """The settings cannot be used."""
 
 class _Rules(Protocol):
-    """What `Server.set_rules` takes; called on the threads of associations."""
+    """What `Server.set_rules` takes; called on the threads of associations.
+
+    `hooks` names the hooks that it has rules for (`Import`, `Query`, `Retrieve`, `QueryResult`,
+    `RetrieveResult`, `RejectedImage`, `Regen`, `RegenFail`); nothing is asked for the others.
+    """
+
+    hooks: list[str]
 
     def import_object(
         self, instance: Instance, calling_ae: str, called_ae: str, association: str, /
-    ) -> tuple[str, int, str, int | None, list[bytes]] | None:
+    ) -> tuple[str, int, str, int | None, bool, list[bytes]] | None:
         """Decide about an object: None stores it as it now is. Else kind (`store`, `discard` or
-        `refuse`), status, reason, device and work to queue. What it raises refuses the object."""
+        `refuse`), status, reason, device, whether its compression was chosen, and work to queue.
+        What it raises refuses the object."""
+
+    def rule(
+        self,
+        hook: str,
+        instance: Instance,
+        calling_ae: str,
+        called_ae: str,
+        association: str,
+        about: str,
+        /,
+    ) -> tuple[str, str]:
+        """Decide about an identifier, an answer, an object that is sent or refused: `keep`, `drop`,
+        `retry` or `failed`, and why. `about` is where a retrieve goes."""
+
+    def regen(self, hook: str, instance: Instance, path: str, /) -> tuple[str, str]:
+        """Decide about a file of a rebuild, or one that was refused."""
 
     def association_ended(self, association: str, /) -> None:
-        """An association that could send objects is over."""
+        """An association is over."""
 
 @final
 class Forwarder:
@@ -91,15 +114,25 @@ class Forwarder:
     ) -> Forwarder:
         """Prepare; nothing is connected yet."""
 
-    def connect(self, sop_class: str, transfer_syntaxes: list[str]) -> None:
-        """Open an association for one SOP class. Raises PeerUnavailable or PeerError."""
+    def connect(self, sop_classes: list[str], transfer_syntaxes: list[str]) -> None:
+        """Open an association for these SOP classes. Raises PeerUnavailable or PeerError."""
+
+    def accepted(self, sop_class: str, transfer_syntaxes: list[str]) -> str | None:
+        """The first of these transfer syntaxes that the peer accepted for a SOP class."""
 
     @property
     def is_open(self) -> bool:
         """Whether there is an association."""
 
-    def send(self, instance: Instance, transfer_syntaxes: list[str]) -> tuple[int, str]:
-        """Send an object in the first of these forms that was accepted: status and comment.
+    def send(
+        self,
+        instance: Instance,
+        transfer_syntaxes: list[str],
+        codecs: CodecPool | None = None,
+        quality: int = 95,
+    ) -> tuple[int, str]:
+        """Send an object in the first of these forms that was accepted: status and comment. With
+        `codecs`, also in a compression that it is not in.
 
         Raises PeerUnavailable when the association is lost, PeerError when the peer does not take
         the object or it cannot be converted.
@@ -160,6 +193,12 @@ class Instance:
     def to_bytes(self) -> bytes:
         """The bytes of a DICOM file of the object as it is now."""
 
+    def recompress(
+        self, codecs: CodecPool, mode: str = "", syntax: str = "", quality: int = 95
+    ) -> bool:
+        """Put it into a compression mode or transfer syntax; whether that changed it. Raises
+        StoreError."""
+
     def copy(self) -> Instance:
         """Another object of its own, with the changes made so far."""
 
@@ -186,6 +225,15 @@ class UidTable:
         self, instance: Instance, stage: str, except_tags: list[str], except_uids: list[str]
     ) -> int:
         """Change the UIDs of an object, sequences included; how many values changed."""
+
+    def change_with(
+        self, instance: Instance, stage: str, except_tags: list[str], except_uids: list[str]
+    ) -> list[bytes]:
+        """The same without a commit: the records that come back must be queued with the object, or
+        given to `commit` before anyone sees it."""
+
+    def commit(self, records: list[bytes]) -> None:
+        """Make changes durable that `change_with` gave out."""
 
     def change_back(
         self, instance: Instance, stage: str, except_tags: list[str], except_uids: list[str]
@@ -254,18 +302,36 @@ class Archive:
         codecs: CodecPool | None = None,
         mode: str = "",
         quality: int = 95,
+        jobs: list[bytes] = ...,
     ) -> dict[str, Any]:
         """Store one file by the rules of C-STORE; a refusal is an answer, not an exception.
 
         With `codecs`, in compression mode `mode`; an object that they cannot change is stored as
-        it is, and `reason` says why.
+        it is, and `reason` says why. `jobs` are queued in the same transaction.
 
         Keys: status, outcome (`new`, `rewritten`, `ignored`, `refused`), sop_instance_uid,
         file, reason.
         """
 
-    def regen(self, scope: Mapping[str, str], progress: _Progress | None = None) -> dict[str, Any]:
-        """Rebuild the index from files: all, or those of `device`, `dir` or `file`.
+    def store(
+        self,
+        instance: Instance,
+        calling_ae: str = "",
+        called_ae: str = "",
+        device: int | None = None,
+        jobs: list[bytes] = ...,
+    ) -> dict[str, Any]:
+        """Store an object as it is now, with work to queue in the same transaction; answers as
+        `add_file`. `device` is where it should go, if there is room."""
+
+    def regen(
+        self,
+        scope: Mapping[str, str],
+        progress: _Progress | None = None,
+        rules: _Rules | None = None,
+    ) -> dict[str, Any]:
+        """Rebuild the index from files: all, or those of `device`, `dir` or `file`. `rules` see
+        each file (`Regen`) and each refused one (`RegenFail`); the files stay as they are.
 
         Keys: files, entered, updated, duplicates, refused_count, refused, resumed_after.
         """
@@ -336,7 +402,7 @@ class Server:
         """Take other settings; associations keep those they began with."""
 
     def set_rules(self, rules: _Rules | None = None) -> None:
-        """Put import rules in force for associations to come; None: there are none."""
+        """Put rules in force for associations to come; None: there are none."""
 
     def wait_for_work(self, seen: int, timeout_s: float) -> int:
         """Wait until work was queued more often than `seen`; how often it was."""
@@ -381,8 +447,12 @@ def send(
     files: list[str],
     progress: _Progress | None = None,
     timeout_s: float = 300.0,
+    codecs: CodecPool | None = None,
+    quality: int = 95,
 ) -> dict[str, Any]:
-    """C-STORE files: sent, failed, bytes and a list of `failures` with file and reason."""
+    """C-STORE files: sent, failed, bytes, a list of `failures` with file and reason, and whether
+    the peer was `lost` on the way. With `codecs` also in compressions that they are not in;
+    `syntaxes` of the peer are what it is to get first."""
 
 def find(
     peer: _Peer,

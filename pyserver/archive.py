@@ -91,9 +91,18 @@ class NativeArchive(Protocol):
         codecs: Any = None,
         mode: str = "",
         quality: int = 95,
+        jobs: list[bytes] = ...,
     ) -> dict[str, Any]: ...
     def regen(
-        self, scope: Mapping[str, str], progress: Progress | None = None
+        self, scope: Mapping[str, str], progress: Progress | None = None, rules: Any = None
+    ) -> dict[str, Any]: ...
+    def store(
+        self,
+        instance: Any,
+        calling_ae: str = "",
+        called_ae: str = "",
+        device: int | None = None,
+        jobs: list[bytes] = ...,
     ) -> dict[str, Any]: ...
     def fsck(
         self, repair: bool = False, verify_hash: bool = False, progress: Progress | None = None
@@ -151,8 +160,9 @@ class LocalArchive:
         self._clone = clone
         # A reload puts the new ones here.
         self.settings = settings
-        # A server with converters puts its own way to add a file here.
+        # Who has converters puts its own way to add a file here, and its rules about rebuilds.
         self.add_file: Callable[[str, str], dict[str, Any]] = self.store_file
+        self.rules: Any = None
 
     def find(self, level: str, keys: Keys, limit: int, offset: int) -> list[dict[str, Any]]:
         return self._native.find(query_model(level), level, keys, limit, offset)
@@ -177,7 +187,7 @@ class LocalArchive:
             return list(pool.map(lambda path: self._add_one(path, calling_ae), paths))
 
     def regen(self, scope: Mapping[str, str], progress: Progress) -> dict[str, Any]:
-        return self._native.regen(dict(scope), progress)
+        return self._native.regen(dict(scope), progress, self.rules)
 
     def fsck(self, repair: bool, verify_hash: bool, progress: Progress) -> dict[str, Any]:
         return self._native.fsck(repair, verify_hash, progress)
@@ -212,11 +222,18 @@ class LocalArchive:
             self._native, peer, self.settings.ae_title, server, associations, restart, progress
         )
 
-    def store_file(self, path: str, calling_ae: str) -> dict[str, Any]:
-        """Store the object in a file, compressed as `DroppedFileCompression` says."""
+    def store_file(self, path: str, calling_ae: str, jobs: Sequence[bytes] = ()) -> dict[str, Any]:
+        """Store the object in a file, compressed as `DroppedFileCompression` says, and queue work
+        in the same transaction."""
         mode = self.settings.dropped_compression
         quality = self.settings.native.lossy_quality
-        return self._native.add_file(path, calling_ae, self._codecs, mode, quality)
+        return self._native.add_file(path, calling_ae, self._codecs, mode, quality, list(jobs))
+
+    def store(
+        self, instance: Any, calling_ae: str, device: int | None, jobs: Sequence[bytes]
+    ) -> dict[str, Any]:
+        """Store an object as it is, and queue work in the same transaction."""
+        return self._native.store(instance, calling_ae, "", device, list(jobs))
 
     def _add_one(self, path: str, calling_ae: str) -> dict[str, Any]:
         try:

@@ -26,10 +26,12 @@ from pyserver.logfiles import Line, LogFiles
 from pyserver.pixels.pool import make_pool
 from pyserver.policy.adding import Adding
 from pyserver.policy.context import Services
-from pyserver.policy.converters import import_converters
 from pyserver.policy.exports import Exports
 from pyserver.policy.forward import Forwards
-from pyserver.policy.rules import ImportRules, make_services
+from pyserver.policy.merging import merge
+from pyserver.policy.moving import move_device
+from pyserver.policy.repeats import Repeats
+from pyserver.policy.rules import Rules, about_regen, make_rules, make_services
 from pyserver.rates import RateMeter
 from pyserver.status import collect_status
 
@@ -108,15 +110,18 @@ class Service:
         )
         self._uids = self._uid_table(self.settings)
         self._forwards = Forwards(self.settings, self.log)
+        self._repeats = Repeats(home, self.log)
         self._exports = Exports(
             self.settings,
             self._services(self.settings),
             _native.WorkQueue(self._archive),
             self._server.wait_for_work,
+            self._repeats,
         )
-        rules = self._import_rules(self.settings)
+        rules = self._rules(self.settings)
         self._server.set_rules(rules)
-        self._adding = Adding(self.access.store_file, self._exports.add)
+        self.access.rules = about_regen(rules)
+        self._adding = Adding(self.access, self._exports.wake)
         self._adding.use(self.settings, rules)
         self.access.add_file = self._adding.add
         self._rates = RateMeter(RATED)
@@ -184,9 +189,10 @@ class Service:
                 make_folders(settings)
                 if settings.native.uid_prefix != self.settings.native.uid_prefix:
                     self._uids = self._uid_table(settings)
-                rules = self._import_rules(settings)
+                rules = self._rules(settings)
                 self._server.reload(settings.to_native())
                 self._server.set_rules(rules)
+                self.access.rules = about_regen(rules)
                 self._adding.use(settings, rules)
                 self._forwards.settings = settings
                 self._exports.reload(settings, self._services(settings))
@@ -237,6 +243,9 @@ class Service:
             "dead_letters": self._exports.dead_letters,
             "queue_retry": self._exports.retry,
             "queue_drop": self._exports.drop,
+            "queue_repeated": self._exports.repeated,
+            "merge": self._merge,
+            "move_device": self._move_device,
             "clonedb": access.clonedb,
         }
 
@@ -247,16 +256,25 @@ class Service:
         def queue(payload: bytes) -> None:
             self._exports.add(payload)
 
-        return make_services(settings, self._archive, self._uids, self.log, self._forwards, queue)
+        return make_services(
+            settings,
+            self._archive,
+            self._uids,
+            self.log,
+            self._forwards,
+            queue,
+            self._codecs,
+            self._repeats.add,
+        )
 
-    def _import_rules(self, settings: Settings) -> ImportRules | None:
-        """What to ask about objects that arrive; None without import converters."""
-        converters = import_converters(settings.ini, settings.home)
-        if not converters:
-            return None
-        status = settings.native.store_failed_status
-        reject = settings.rules.reject_on_error
-        return ImportRules(converters, self._services(settings), status, reject)
+    def _rules(self, settings: Settings) -> Rules | None:
+        return make_rules(settings, self._services(settings))
+
+    def _merge(self, level: str, uids: list[str]) -> dict[str, int]:
+        return merge(self._services(self.settings), level, uids)
+
+    def _move_device(self, source: str, target: str) -> dict[str, int]:
+        return move_device(self._services(self.settings), source, target)
 
     def _make_incoming(self) -> IncomingThread:
         def add(paths: Any) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 # Says clearly which tool is missing, and how to get it. With --python it prints the interpreter.
 set -u
 
-rust_needed="1.85"
+rust_needed="1.88"
 missing=0
 
 tell() {

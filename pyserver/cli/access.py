@@ -14,6 +14,8 @@ from pyserver.control import ControlClient, RemoteArchive
 from pyserver.errors import ControlError, UsageError
 from pyserver.index.choose import open_with_database
 from pyserver.pixels.pool import make_pool
+from pyserver.policy.context import WARNING
+from pyserver.policy.offline import with_converters
 from pyserver.service import make_folders
 
 CALLED_DEFAULT = "ANY-SCP"
@@ -33,7 +35,14 @@ def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAcces
         archive = open_with_database(settings, progress, out.complain)
     try:
         pool = make_pool(settings.codecs)
-        yield LocalArchive(archive, settings, _native.get, _native.clonedb, pool)
+        access = LocalArchive(archive, settings, _native.get, _native.clonedb, pool)
+
+        def log(level: int, text: str) -> None:
+            if level <= WARNING:
+                out.complain(text)
+
+        with with_converters(access, archive, settings, pool, log):
+            yield access
     finally:
         archive.close()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pyserver import __version__, _native
 from pyserver.archive import ArchiveAccess
 from pyserver.cli import clone
+from pyserver.cli import dgate_images as images
 from pyserver.cli.access import open_archive, resolve_peer
 from pyserver.cli.command import DONE, FAILED, PARTLY, optional_settings, settings_of
 from pyserver.cli.output import Output
@@ -25,6 +26,9 @@ Run = Callable[[argparse.Namespace, Output, str], int]
 # Conquest answers C-ECHO with these words.
 UP, DOWN = "is UP", "is DOWN"
 ECHO_TIMEOUT_S = 10.0
+
+
+PICTURE = "FILE,SIZE,OUT,LEVEL/WINDOW/FRAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,36 @@ COMMANDS = (
     Row("regen", "", _regen(None), "rebuild the index from all files"),
     Row("regendevice", "MAGn", _regen("device"), "rebuild it from the files of a device"),
     Row("regenfile", "FILE", _regen("file"), "rebuild it from one file"),
+    Row("compress", "FILE,MODE,OUT", images.compress, "a copy of a file in another compression"),
+    Row("uncompress", "FILE,OUT", images.uncompress, "an uncompressed copy of a file"),
+    Row("count_frames", "FILE", images.count_frames, "the number of frames"),
+    Row("extract_frames", "FILE,OUT,FIRST,LAST", images.extract_frames, "a copy of some frames"),
+    Row("convert_to_gif", PICTURE, images.convert_to("GIF"), "a grey picture; SIZE 0: as large"),
+    Row("convert_to_bmp", PICTURE, images.convert_to("BMP", colour=True), "a colour picture"),
+    Row("convert_to_jpg", PICTURE, images.convert_to("JPEG"), "a picture"),
+    Row(
+        "convert_to_dicom",
+        "FILE,SIZE,MODE,FRAME",
+        images.convert_to_dicom,
+        "on standard output: smaller, compressed, one frame; each may be left empty",
+    ),
 )
+
+# Options of one letter that change a file in its place: what stands behind them, and their mode.
+FILE_OPTIONS = (
+    ("-j*", "MODEFILE", "", "put a file into another compression (also -j-)"),
+    ("-j-", "MODEFILE", "", ""),
+    ("-jd", "FILE", "un", "decompress a file"),
+    ("-jc", "nFILE", "j", "compress a file by mode jn"),
+    ("-nd", "FILE", "un", "decompress a file"),
+)
+MODE_LENGTH = 2
 
 
 def usage() -> str:
     """What `dgate -?` prints."""
     words = [(f"--{row.name}:{row.argument}", row.summary) for row in COMMANDS]
+    words += [(option + rest, summary) for option, rest, _, summary in FILE_OPTIONS if summary]
     words.append(("-wDIR", "home folder of the server, before the command"))
     width = max(len(word) for word, _ in words)
     lines = [f"  {word:<{width}}  {summary}" for word, summary in words]
@@ -134,12 +162,26 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, Row, str]:
         if word.startswith("-w"):
             args.home = Path(word[2:])
             continue
+        if option := _file_option(word):
+            return args, *option
         name, colon, argument = word.removeprefix("--").partition(":")
         row = next((row for row in COMMANDS if row.name == name), None)
         if not word.startswith("--") or not colon or row is None:
             raise UsageError(f"there is no command {word!r}; `dgate -?` lists what there is")
         return args, row, argument
     raise UsageError("a command is missing; `dgate -?` lists what there is")
+
+
+def _file_option(word: str) -> tuple[Row, str] | None:
+    for option, _rest, mode, summary in FILE_OPTIONS:
+        if word.lower().startswith(option):
+            known, file = mode, word[len(option) :].removeprefix(",")
+            if len(known) < MODE_LENGTH:
+                taken = MODE_LENGTH - len(known)
+                known, file = known + file[:taken], file[taken:].removeprefix(",")
+            row = Row(option, "", images.recompress_in_place, summary)
+            return row, f"{known},{file}"
+    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`pyserver queue`: work that waits to be sent, and dead letters."""
+"""`pyserver queue`: work that waits to be sent, dead letters, and what was sent twice."""
 
 import argparse
 from typing import Any
@@ -14,9 +14,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         nargs="?",
-        choices=("show", "list", "retry", "drop"),
+        choices=("show", "list", "retry", "drop", "repeated"),
         default="show",
-        help="show how much waits, list dead letters, try them again, or forget them",
+        help="show how much waits, list dead letters, try them again, forget them, or list what "
+        "may have arrived twice",
     )
     parser.add_argument(
         "numbers", nargs="*", type=int, metavar="N", help="dead letters by number (default: all)"
@@ -32,6 +33,10 @@ def _run(args: argparse.Namespace, out: Output) -> int:
     if args.action == "list":
         letters: list[dict[str, Any]] = client.call("dead_letters")
         out.result(letters, lambda: _print(letters, out))
+        return DONE
+    if args.action == "repeated":
+        repeated: list[dict[str, str]] = client.call("queue_repeated")
+        out.result(repeated, lambda: _print_repeated(repeated, out))
         return DONE
     count = client.call(f"queue_{args.action}", numbers=args.numbers)
     done = {"retry": "to be tried again", "drop": "dropped"}[args.action]
@@ -51,6 +56,14 @@ def _print(letters: list[dict[str, Any]], out: Output) -> None:
     out.table(("number", "work", "SOP instance UID", "reason"), cells)
 
 
+def _print_repeated(rows: list[dict[str, str]], out: Output) -> None:
+    if not rows:
+        out.say("nothing was sent again")
+        return
+    cells = [(x["time"], x["sop_instance_uid"], x["to"], x["reason"]) for x in rows]
+    out.table(("time", "SOP instance UID", "by", "reason"), cells)
+
+
 COMMANDS = (
     Command(
         name="queue",
@@ -58,7 +71,8 @@ COMMANDS = (
         description="Show the queued work of export converters and of forwards that could not be "
         "done on receipt. What cannot be done ever (a peer refuses it, or it was tried "
         "MaximumExportRetries times) becomes a dead letter, which stays until it is tried again or "
-        "dropped. The images themselves are never touched. Needs a running server.",
+        "dropped. `repeated` lists each object that was sent again though it may have arrived "
+        "before, and why. The images themselves are never touched. Needs a running server.",
         examples=("pyserver queue", "pyserver queue list", "pyserver queue retry 17 18"),
         configure=_configure,
         run=_run,

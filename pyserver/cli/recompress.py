@@ -45,11 +45,7 @@ def _configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace, out: Output) -> int:
-    mode = find_mode(args.mode, args.quality)
-    if mode is None:
-        raise UsageError(f"{args.mode!r} is no compression mode; see docs/compression.md")
-    if mode.action is Action.NKI:
-        raise UsageError("NKI streams live in the .v2 files of a server, not in DICOM files")
+    check_mode(args.mode, args.quality)
     if args.out is not None and not args.out.is_dir():
         raise UsageError(f"{args.out} is no folder")
     rows = recompress_files(args.files, args.mode, args.quality, args.out)
@@ -66,6 +62,15 @@ def _run(args: argparse.Namespace, out: Output) -> int:
     if not failed:
         return DONE
     return FAILED if failed == len(rows) else PARTLY
+
+
+def check_mode(text: str, quality: int) -> None:
+    """Raises UsageError for what is no mode of DICOM files."""
+    mode = find_mode(text, quality)
+    if mode is None:
+        raise UsageError(f"{text!r} is no compression mode; see docs/compression.md")
+    if mode.action is Action.NKI:
+        raise UsageError("NKI streams live in the .v2 files of a server, not in DICOM files")
 
 
 def recompress_files(

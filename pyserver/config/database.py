@@ -1,8 +1,9 @@
 """Which database the configuration asks for.
 
-`Index` says it by name. Without it Conquest's own items choose as in Conquest: SqLite, PostGres
-or MySQL set to 1, else a SQLServer that is present (a name: ODBC, a folder: dBase, empty: no
-index). None of them: the embedded index.
+`Index` says it by name. Without it Conquest's own items choose as in Conquest: a SQLServer that is
+present and empty means no index, whatever else is set (golden case openrem_null_db); then SqLite,
+PostGres or MySQL set to 1; else a SQLServer with a name (ODBC) or a folder (dBase). None of them:
+the embedded index.
 """
 
 import re
@@ -67,15 +68,16 @@ def choose_driver(ini: IniFile) -> tuple[str, str, int]:
     line = ini.find("Index")
     if line is not None and line.value:
         return line.value.casefold(), f"Index = {line.value}", line.line
+    server = ini.find("SQLServer")
+    if server is not None and not server.value:
+        return "null", f"{server.name} =", server.line
     for name, driver in _FLAGS.items():
         line = ini.find(name)
         if line is not None and line.value not in ("", "0"):
             return driver, f"{line.name} = {line.value}", line.line
-    line = ini.find("SQLServer")
+    line = server
     if line is None:
         return "lmdb", "", 0
-    if not line.value:
-        return "null", f"{line.name} =", line.line
     folder = line.value.endswith(("/", "\\"))
     return ("dbase" if folder else "odbc"), f"{line.name} = {line.value}", line.line
 

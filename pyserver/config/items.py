@@ -78,7 +78,16 @@ HOOKS = (
     "RegenFail",
     "Compression",
 )
-HOOKS_THAT_RUN = frozenset(("Import", "Export"))
+HOOKS_TO_COME = frozenset(
+    (
+        "WorkListQuery",
+        "ModalityWorkListQueryResult",
+        "VirtualServerQuery",
+        "VirtualServerQueryResult",
+        "RejectedImageWorkList",
+        "Archive",
+    )
+)
 FILTERS = ("Modality", "StationName", "CalledAE", "CallingAE")
 
 
@@ -119,7 +128,7 @@ def _hook_items() -> Iterator[Item]:
         return Item(name, kind, default, state, meaning, SCRIPTING_GROUP, numbered=numbered)
 
     for hook in HOOKS:
-        state = State.WORKS if hook in HOOKS_THAT_RUN else State.LATER
+        state = State.LATER if hook in HOOKS_TO_COME else State.WORKS
         yield item(f"{hook}Converters", Kind.NUMBER, "0", f"Number of {hook} converters.", False)
         yield item(f"{hook}Converter", Kind.TEXT, "", f"Script line N of the {hook} hook.")
         for column in FILTERS:

@@ -15,6 +15,7 @@ from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile, IniLine, parse_ini, read_text
 from pyserver.config.items import find_item, item_named
 from pyserver.config.peers import AE_LENGTH_MAX, PORT_MAX, PeerMap, parse_peers
+from pyserver.config.rule_settings import ForwardSettings, RuleSettings
 from pyserver.config.sop_list import SopList, parse_sop_list
 from pyserver.errors import ConfigError
 from pyserver.pixels.codec_settings import CodecSettings
@@ -84,33 +85,8 @@ class NativeSettings:
     lossy_quality: int
     uid_prefix: str
     export_converters: list[int]
+    has_mirrors: bool
     debug_level: int
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSettings:
-    """How converters run: see the items of the group Scripting."""
-
-    reject_on_error: bool
-    shell: bool
-    folders: tuple[Path, ...]
-    processes_max: int
-    time_limit_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardSettings:
-    """How objects are sent on, and how often it is tried. Times in seconds."""
-
-    hold_off_s: float
-    retry_delay_s: float
-    retries_max: int
-    retry_failed: bool
-    level: str
-    close_delay_s: float
-    collect_delay_s: float
-    delayed_retries_max: int
-    release: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +107,7 @@ class Settings:
     incoming_delay_s: float
     rules: RuleSettings
     forward: ForwardSettings
+    mirrors: dict[int, Path]
     dropped_compression: str
     codecs: CodecSettings
     findings: Findings
@@ -401,6 +378,7 @@ class _Reader:
             incoming_delay_s=self.number("DelayIncomingFileOpen") / 1000,
             rules=self.rules(),
             forward=self.forward(),
+            mirrors=self.mirrors(),
             dropped_compression=self.mode("DroppedFileCompression"),
             codecs=CodecSettings(
                 processes=self.number("CodecProcesses"),
@@ -410,6 +388,17 @@ class _Reader:
             ),
             findings=self.findings,
         )
+
+    def mirrors(self) -> dict[int, Path]:
+        """Mirror folders by the number of the device that they copy."""
+        folders = {}
+        for number in range(self.number("MIRRORDevices")):
+            line = self.ini.find(f"MIRRORDevice{number}")
+            if line is None or not line.value:
+                self.wrong("MIRRORDevices", f"there is no line MIRRORDevice{number}")
+            else:
+                folders[number] = self.folder(line.name, line.value)
+        return folders
 
     def export_numbers(self) -> list[int]:
         """The export converters that have a line."""
@@ -426,6 +415,8 @@ class _Reader:
             close_delay_s=self.number("ForwardAssociationCloseDelay"),
             delayed_retries_max=self.number("MaximumDelayedFetchForwardRetries"),
             collect_delay_s=self.number("ForwardCollectDelay"),
+            refresh_delay_s=self.number("ForwardAssociationRefreshDelay"),
+            delayed_threads=self.number("DelayedForwarderThreads"),
             release=self.flag("ForwardAssociationRelease"),
         )
 
@@ -499,5 +490,6 @@ class _Reader:
             lossy_quality=self.number("LossyQuality"),
             uid_prefix=self.text("UIDPrefix"),
             export_converters=self.export_numbers(),
+            has_mirrors=self.number("MIRRORDevices") > 0,
             debug_level=self.number("DebugLevel"),
         )

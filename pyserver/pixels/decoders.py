@@ -27,7 +27,7 @@ def sample_type(image: PixelDescription) -> np.dtype[Any]:
     return np.dtype(f"<{kind}{image.sample_bytes}")
 
 
-def native_frame(data: bytes, image: PixelDescription, frame: int) -> Samples:
+def native_frame(data: bytes | memoryview, image: PixelDescription, frame: int) -> Samples:
     """One frame of native pixel data. Raises PixelError when the data are too short."""
     begin = frame * image.frame_bytes
     part = data[begin : begin + image.frame_bytes]

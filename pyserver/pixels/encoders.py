@@ -3,7 +3,8 @@
 Picks and traps: JPEG lossless takes unsigned samples of the exact depth; JPEG-LS of a given depth
 is written by pyjpegls, since imagecodecs writes 8 or 16 bits only; JPEG 2000 of a given ratio by
 pylibjpeg-openjpeg, since imagecodecs takes a signal-to-noise ratio; HTJ2K says 16 bits for all
-above 8. All others are imagecodecs'.
+above 8. All others are imagecodecs'. Huffman tables are always made for the image, as Conquest's
+are: the standard ones cost half as much again.
 """
 
 import struct
@@ -26,10 +27,12 @@ Encoder = Callable[..., bytes]
 RLE_SEGMENTS_MAX = 15
 # JPEG-LS grows noise, and small images by their header.
 JPEG_LS_HEADROOM_BYTES = 4096
-# Conquest's encoder writes up to a tenth more than it is asked to; with less, ours errs more.
-JPEG_2000_ROOM = 1.25
-# Quantisation step of HTJ2K at quality 100, doubled for every 10 below.
-HTJ2K_FINEST_STEP = 1 / 8192
+# Conquest's encoder writes up to a tenth more than it is asked to; with less than this, ours errs
+# more on some image.
+JPEG_2000_ROOM = 1.4
+# Quantisation step of HTJ2K at quality 100, as part of the range that Bits Stored gives; doubled
+# for every 10 below.
+HTJ2K_FINEST_STEP = 1 / 1024
 # pylibjpeg-openjpeg always makes six resolutions; smaller images are coded without loss.
 OPENJPEG_SIDE_MIN = 32
 OPENJPEG_RGB, OPENJPEG_GREY, OPENJPEG_UNSPECIFIED = 1, 2, 0
@@ -59,6 +62,8 @@ def encode_frame(samples: Samples, uid: str, depth: Depth, quality: int) -> byte
 
 def _plain(samples: Samples) -> Samples:
     """Without the odd strides that NumPy leaves on axes of length one, and codecs refuse."""
+    if samples.flags.c_contiguous and 1 not in samples.shape:
+        return samples
     return np.frombuffer(samples.tobytes(), samples.dtype).reshape(samples.shape)
 
 
@@ -103,7 +108,9 @@ def _jpeg_lossless(predictor: int) -> Encoder:
 
 def _jpeg_baseline(samples: Samples, depth: Depth, quality: int) -> bytes:
     if samples.ndim == 2:
-        return bytes(imagecodecs.jpeg8_encode(_without_sign(samples, depth), level=quality))
+        return bytes(
+            imagecodecs.jpeg8_encode(_without_sign(samples, depth), level=quality, optimize=True)
+        )
     source = "RGB" if depth.is_rgb else "YCBCR"
     # Without subsampling: colours stay where they are, as in Conquest.
     return bytes(
@@ -113,6 +120,7 @@ def _jpeg_baseline(samples: Samples, depth: Depth, quality: int) -> bytes:
             colorspace=source,
             outcolorspace="YCBCR",
             subsampling="444",
+            optimize=True,
         )
     )
 
@@ -199,7 +207,11 @@ def _htj2k(reversible: bool, rpcl: bool) -> Encoder:
         if samples.ndim == 3 and not depth.is_rgb:
             samples = _plain(samples.transpose(2, 0, 1))
             colour = {"rgb": False, "planar": True}
-        step = None if reversible else HTJ2K_FINEST_STEP * 2 ** ((100 - quality) / 10)
+        step = None
+        if not reversible:
+            # The codec counts from all bits of a sample, used or not.
+            unused = samples.dtype.itemsize * 8 - depth.bits
+            step = HTJ2K_FINEST_STEP * 2 ** ((100 - quality) / 10 - unused)
         stream = imagecodecs.htj2k_encode(
             samples, level=step, reversible=reversible, tlm=rpcl, **colour
         )
@@ -210,16 +222,17 @@ def _htj2k(reversible: bool, rpcl: bool) -> Encoder:
 
 def _rle(samples: Samples, _depth: Depth, _quality: int) -> bytes:
     """Byte planes, the most significant of each sample first (PS3.5 annex G)."""
-    planes = samples.view("u1").reshape(*samples.shape[:2], -1)
     width = samples.dtype.itemsize
-    order = [
-        sample * width + byte
-        for sample in range(planes.shape[2] // width)
+    unsigned = samples.view(f"u{width}").reshape(*samples.shape[:2], -1)
+    # Shifted, which NumPy does many at a time, not picked byte by byte.
+    planes = [
+        (unsigned[..., sample] >> (8 * byte)).astype("u1")
+        for sample in range(unsigned.shape[2])
         for byte in reversed(range(width))
     ]
-    if len(order) > RLE_SEGMENTS_MAX:
-        raise PixelError(f"RLE holds {RLE_SEGMENTS_MAX} byte planes, not {len(order)}")
-    segments = [imagecodecs.packbits_encode(_plain(planes[..., plane]), axis=-1) for plane in order]
+    if len(planes) > RLE_SEGMENTS_MAX:
+        raise PixelError(f"RLE holds {RLE_SEGMENTS_MAX} byte planes, not {len(planes)}")
+    segments = [imagecodecs.packbits_encode(_plain(plane), axis=-1) for plane in planes]
     segments = [segment + b"\0" * (len(segment) % 2) for segment in segments]
     offsets, at = [], 64
     for segment in segments:

@@ -17,10 +17,15 @@ from pyserver.pixels.render import NoPicture, Picture, render
 class Wish:
     """What the picture should show. `crop` is left, top, width, height in image pixels."""
 
-    size: int = 128
+    size: int | None = 128
+    """Longest side in pixels; None: that of the image."""
     frame: int = 1
     window: tuple[float, float] | None = None
     crop: tuple[int, int, int, int] | None = None
+    kind: str | None = None
+    """Format of the file as Pillow names it; None: what its name says."""
+    colour: bool = False
+    """Whether grey is written as colour."""
 
 
 def write_thumbnail(source: Path, target: Path, wish: Wish) -> tuple[int, int]:
@@ -31,15 +36,19 @@ def write_thumbnail(source: Path, target: Path, wish: Wish) -> tuple[int, int]:
             warnings.simplefilter("ignore")
             dataset = dcmread(source, force=True)
             picture = render(dataset, wish.frame, wish.window)
-        picture = shrink(cut(picture, wish.crop), wish.size)
+        picture = cut(picture, wish.crop)
+        if wish.size is not None:
+            picture = shrink(picture, wish.size)
     except NoPicture as error:
         raise NoPicture(f"{source} {error}") from error
     except Exception as error:  # pydicom fails in many ways on what is hardly DICOM
         reason = str(error).splitlines()[:1]
         raise NoPicture(f"{source} cannot be shown: {''.join(reason)}") from error
     image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
+    if wish.colour:
+        image = image.convert("RGB")
     try:
-        image.save(target)
+        image.save(target, wish.kind)
     except (OSError, ValueError) as error:
         raise PyserverError(f"{target}: {error}") from error
     return image.size

@@ -6,10 +6,10 @@ but for the change to explicit VR. What cannot be done raises PixelError and lea
 with the object as it was.
 """
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import imagecodecs
 import numpy as np
 
 from pyserver import _native
@@ -34,6 +34,8 @@ NKI_DATA = 0x7FDF0010
 MODALITY = 0x00080060
 # LIMIT: an object's native pixel data; more is refused before anything is allocated.
 NATIVE_BYTES_MAX = 1 << 30
+
+DEFLATE_LEVEL = 6
 
 # Modes leave these as they are, as Conquest does; peers that take nothing else get them compressed.
 UNTOUCHED_MODALITIES = ("PR", "SR", "RT")
@@ -170,8 +172,7 @@ def deflate(dataset: bytes, syntax: str, bytes_max: int) -> Result | None:
         body = dataset
     else:
         body = _native.convert_dataset(dataset, syntax, ts.EXPLICIT_LE)
-    packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = packer.compress(body) + packer.flush()
+    packed = bytes(imagecodecs.deflate_encode(body, level=DEFLATE_LEVEL, raw=True))
     return Result(packed + b"\0" * (len(packed) % 2), ts.DEFLATED)
 
 
@@ -189,15 +190,15 @@ def frames_of(opened: Opened) -> Iterable[Samples]:
     return (native_frame(native, image, frame) for frame in range(image.frames))
 
 
-def native_bytes(opened: Opened) -> bytes:
-    """Native pixel data, NKI decoded."""
-    value = opened.body[slice(*opened.value)]
+def native_bytes(opened: Opened) -> bytes | memoryview:
+    """Native pixel data, NKI decoded; not copied where they need not be."""
+    value = memoryview(opened.body)[slice(*opened.value)]
     if opened.tag != NKI_DATA:
         return value
-    return _native.nki_decode(value, opened.image.native_bytes + 1)
+    return _native.nki_decode(bytes(value), opened.image.native_bytes + 1)
 
 
-def _native_element(pixels: bytes, image: PixelDescription) -> bytes:
+def _native_element(pixels: bytes | memoryview, image: PixelDescription) -> bytes:
     """Pixel Data in explicit little endian: OW, and OB for bytes (PS3.5 section A.2)."""
     vr = b"OB" if image.bits_allocated <= 8 else b"OW"
     padding = b"\0" * (len(pixels) % 2)
@@ -238,7 +239,7 @@ def _to_nki(opened: Opened, number: int) -> Result | None:
     pixels = native_bytes(native)
     if not pixels or native.image.is_float:
         return None
-    stream = _native.nki_encode(number, pixels)
+    stream = _native.nki_encode(number, bytes(pixels))
     element = (NKI_DATA, "OB", stream)
     body = native.head + native.tail
     return Result(_native.edit_elements(body, [element]), ts.EXPLICIT_LE)
@@ -349,9 +350,10 @@ def _depth(frames: list[Samples], image: PixelDescription, target: str) -> Depth
 
 
 def _fits(frames: list[Samples], bits: int, signed: bool) -> bool:
-    low = -(1 << (bits - 1)) if signed else 0
     high = (1 << (bits - 1 if signed else bits)) - 1
-    return all(low <= int(frame.min()) and int(frame.max()) <= high for frame in frames)
+    if any(int(frame.max()) > high for frame in frames):
+        return False
+    return not signed or all(int(frame.min()) >= -high - 1 for frame in frames)
 
 
 def _downsize(opened: Opened, side: int) -> Result | None:

@@ -4,11 +4,13 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from pyserver.policy.arguments import TextToFile
 from pyserver.policy.context import INFO, WARNING, Context, Outcome
 from pyserver.policy.files import file_name, work_folder
+from pyserver.policy.jobs import DESTROYS, FORWARD, Job
 from pyserver.policy.matching import as_number, is_between, matches
 from pyserver.policy.problems import CommandError
 from pyserver.policy.processes import CommandLine, run_command
@@ -102,13 +104,25 @@ def storage(context: Context, device: int) -> None:
 def destroy(context: Context, _arguments: None) -> Outcome:
     """`destroy`: the object is not kept and the sender hears success.
 
-    Unless a command before it failed: what was to be saved or sent first would be lost.
+    Unless a command before it failed: what was to be saved or sent first would be lost. When all
+    that failed is forwards that are done later, the object goes when they are done.
     """
+    if context.failures and len(context.failures) == context.postponed:
+        context.jobs = [_destroying(job) for job in context.jobs]
+        context.log(WARNING, "destroy: the object is kept until it is sent")
+        return Outcome.RETURN
     if context.failures:
         context.log(WARNING, f"destroy: the object is kept, for {context.failures[0]}")
         return Outcome.RETURN
     context.log(INFO, "destroy")
     return Outcome.DESTROY
+
+
+def _destroying(payload: bytes) -> bytes:
+    job = Job.decode(payload)
+    if job is None or job.kind != FORWARD:
+        return payload
+    return replace(job, converter=job.converter | DESTROYS).encode()
 
 
 def destroy_silently(context: Context, arguments: None) -> Outcome:
@@ -125,6 +139,11 @@ def reject(context: Context, _arguments: None) -> Outcome:
 def defer(_context: Context, _arguments: None) -> Outcome:
     """`defer`: the whole line is run again later."""
     return Outcome.DEFER
+
+
+def retry(_context: Context, _arguments: None) -> Outcome:
+    """`retry`: a refused object is stored once more, as it now is."""
+    return Outcome.RETRY
 
 
 def stop(context: Context, _arguments: None) -> Outcome:

@@ -7,7 +7,9 @@ spacing counts: one blank stands where the manual shows one.
 import re
 from dataclasses import dataclass
 
+from pyserver.pixels.modes import find_mode
 from pyserver.policy.lexer import unquoted
+from pyserver.policy.modes import converter_of
 from pyserver.policy.paths import read_target
 from pyserver.policy.problems import ParseError, Problem
 from pyserver.policy.template import Template, parse_template, tag_of
@@ -215,6 +217,14 @@ def save_arguments(text: str, column: int, problems: list[Problem]) -> SaveArgum
         words = words[option.end() :]
     file = parse_template(found[2].strip(), column + found.start(2), problems)
     return SaveArguments(file, kind, tuple(options))
+
+
+def mode_argument(text: str, column: int, _problems: list[Problem]) -> str:
+    """`CC[nn]`: a compression mode, or `s0` to `s9`."""
+    name = text.strip().lower()
+    if find_mode(name) is None and converter_of(name) is None:
+        raise ParseError(column, f"{name!r} is no compression mode", "docs/compression.md has them")
+    return name
 
 
 def device_argument(text: str, column: int, _problems: list[Problem]) -> int:

@@ -8,13 +8,14 @@ same rows.
 from collections.abc import Callable
 from typing import Any
 
-from pyserver.policy import actions, elements
+from pyserver.policy import actions, compression, elements
 from pyserver.policy.arguments import (
     crop_arguments,
     delete_arguments,
     device_argument,
     file_to_file,
     free_text,
+    mode_argument,
     nothing,
     one_string,
     save_arguments,
@@ -39,7 +40,8 @@ from pyserver.policy.problems import ParseError, Problem
 from pyserver.policy.processes import command_line
 
 STORED = Where.IMPORT | Where.EXPORT
-OBJECT = Where.IMPORT | Where.QUERY
+OBJECT = Where.IMPORT | Where.QUERY | Where.REJECTED
+IMAGE = Where.IMPORT | Where.REJECTED
 IMPORT = Where.IMPORT
 ANY = Where.ANY
 
@@ -104,7 +106,7 @@ COMMANDS: tuple[Command, ...] = (
         command_line,
         actions.process_with,
         "Have a program change the object.",
-        IMPORT,
+        IMAGE,
         guards=True,
     ),
     _row(
@@ -177,10 +179,8 @@ COMMANDS: tuple[Command, ...] = (
         OBJECT,
         guards=True,
     ),
-    _row(
-        "crop", "crop x1,y1,x2,y2", crop_arguments, _image("crop"), "Cut the image.", IMPORT, True
-    ),
-    _row("tomono", "tomono", nothing, _image("to_mono"), "Make RGB grey.", IMPORT, True),
+    _row("crop", "crop x1,y1,x2,y2", crop_arguments, _image("crop"), "Cut the image.", IMAGE, True),
+    _row("tomono", "tomono", nothing, _image("to_mono"), "Make RGB grey.", IMAGE, True),
     _row(
         "save",
         "save [bmp|gif|jpg] [options] to file",
@@ -222,7 +222,15 @@ COMMANDS: tuple[Command, ...] = (
     _if("ifnumgreater", f"ifnumgreater {_TWO}", two_strings, actions.if_num_greater, "a > b?"),
     _if("ifnumless", f"ifnumless {_TWO}", two_strings, actions.if_num_less, "a < b?"),
     _if("between", 'between "h1", "h2"', two_strings, actions.between, "h1 <= hour < h2?"),
-    _later("compression", "compression CC[nn]", "recompress the object", IMPORT),
+    _row(
+        "compression",
+        "compression CC[nn]",
+        mode_argument,
+        compression.compress,
+        "Recompress the object.",
+        IMAGE,
+        guards=True,
+    ),
     _row(
         "forward",
         "forward [compressed as CC] to AE [org AE] [dest AE] [channel N] [script commands]",
@@ -233,8 +241,6 @@ COMMANDS: tuple[Command, ...] = (
         sends=True,
     ),
     _row("defer", "defer", nothing, actions.defer, "Run the line again later.", Where.EXPORT),
-    _later("merge", "merge study ...", "merge series"),
-    _later("submit", "submit ...", "send by another program"),
     _row(
         "prefetch",
         "prefetch",
@@ -251,9 +257,9 @@ COMMANDS: tuple[Command, ...] = (
         "Fetch the patient later.",
         STORED,
     ),
+    _row("retry", "retry", nothing, actions.retry, "Store the object again.", Where.REJECTED),
     _later("testmode", "testmode s", "add to file names", IMPORT),
     _later("virtualserver", "virtualserver N", "choose virtual servers", Where.QUERY),
-    _later("retry", "retry", "store the object again", IMPORT),
     _later("lua", 'lua "chunk", lua:chunk', "Lua"),
 )
 
@@ -275,9 +281,13 @@ COMMANDS += tuple(
         ("get", " [clauses] [after N] from AE", "Fetch the objects"),
         ("delete", " [clauses] [after N]", "Delete the objects"),
         ("process", " [after N] by command", "Run a program"),
+        ("submit2", " [clauses] target T command C [after N]", "Hand a zip file to a command"),
+        ("submit", " [clauses] target user@host:folder [after N]", "Send a zip file by scp"),
     )
     for level in LEVELS
 )
+
+COMMANDS += (_delayed("merge", "study", " [clauses] [after N]", "Merge the series of the study."),)
 
 _BY_PREFIX = sorted(COMMANDS, key=lambda command: -len(command.name))
 

@@ -66,7 +66,13 @@ class Services:
     folders: tuple[Path, ...] = ()
     shell: bool = False
     devices: int = 1
-    scripts: Mapping[str, "Line"] = field(default_factory=dict)
+    codecs: Any = None
+    quality: int = 95
+    headerless: bool = False
+    # Lines of CompressionConverter0 to 9, MergeStudiesConverter0 and the like, by name.
+    lines: Mapping[str, "Line"] = field(default_factory=dict)
+    # Tells that an object may have been sent before: SOP instance UID, to whom, why.
+    repeated: Callable[[str, str, str], None] | None = None
 
 
 @dataclass
@@ -84,8 +90,14 @@ class Context:
     depth: int = 0
     variables: dict[str, str] = field(default_factory=dict)
     device: int | None = None
+    # Whether a converter chose the compression.
+    compressed: bool = False
     jobs: list[bytes] = field(default_factory=list)
+    # Changed UIDs that no commit has seen yet: they go with the object, or before it is shown.
+    uid_records: list[bytes] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    # How many of the failures are forwards that are done later.
+    postponed: int = 0
     association: str = ""
     exporting: bool = False
 
@@ -156,6 +168,12 @@ class Context:
             if (other.get(PATIENT_ID) or "") == self.text(PATIENT_ID):
                 return other
         return None
+
+    def commit_uids(self) -> None:
+        """Make changed UIDs durable, because someone is about to see them."""
+        if self.uid_records:
+            records, self.uid_records = self.uid_records, []
+            self.services.uids.commit(records)
 
     def path(self) -> Path:
         """The object's file, or where it would be stored."""

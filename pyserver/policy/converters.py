@@ -4,7 +4,7 @@ A filter that is absent matches everything, an empty one only objects where the 
 (manual, section 7.2).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,19 @@ from pyserver.policy.scripts import NO_LUA, Finder, allow_modules
 from pyserver.policy.sqlfilter import Test, parse_filter
 
 IMPORT_MAX = 100
+COMPRESSION_MAX = 10
+# Hooks that see an image and those that see an identifier, with the converters that each has.
+IMAGE_HOOKS = {
+    "RetrieveResult": 1,
+    "RejectedImage": 1,
+    "Regen": 1,
+    "RegenFail": 1,
+    "MergeStudies": 1,
+    "MergeSeries": 1,
+    "MoveDevice": 1,
+    "Compression": COMPRESSION_MAX,
+}
+IDENTIFIER_HOOKS = {"Query": 1, "Retrieve": 1, "QueryResult": 1}
 
 _VALUES = {
     "Modality": lambda c: c.arrived["m"],
@@ -130,6 +143,25 @@ def import_finder(ini: IniFile, home: Path) -> Finder:
     return Finder(home, scripts, Where.IMPORT)
 
 
+def context_of(hook: str) -> Where:
+    """Which commands make sense in the converters of a hook."""
+    if hook == "Export":
+        return Where.EXPORT
+    if hook in IDENTIFIER_HOOKS:
+        return Where.QUERY
+    return Where.IMPORT | Where.REJECTED if hook == "RejectedImage" else Where.IMPORT
+
+
+def hook_converters(ini: IniFile, home: Path) -> dict[str, list[Converter]]:
+    """The converters of all hooks but Import and Export; hooks without any are left out."""
+    found = {}
+    for hook, limit in (IMAGE_HOOKS | IDENTIFIER_HOOKS).items():
+        converters = read_converters(ini, hook, home, context_of(hook), limit, {})
+        if converters:
+            found[hook] = converters
+    return found
+
+
 def export_converters(ini: IniFile, home: Path, dicom_sql: str) -> list[Converter]:
     """The export converters in force: as many as `ExportConverters` says."""
     count = count_of(ini, "Export", EXPORT_MAX, 0)
@@ -146,11 +178,9 @@ def check_converters(ini: IniFile, home: Path, dicom_sql: str, findings: Finding
         columns = filter_columns(dicom_sql)
     except _native.ConfigError:
         columns = {}  # what is wrong with dicom.sql is told elsewhere
-    for hook, where, limit in (
-        ("Import", Where.IMPORT, IMPORT_MAX),
-        ("Export", Where.EXPORT, EXPORT_MAX),
-    ):
-        for converter in read_converters(ini, hook, home, where, limit, columns):
+    limits = {"Import": IMPORT_MAX, "Export": EXPORT_MAX} | IMAGE_HOOKS | IDENTIFIER_HOOKS
+    for hook, limit in limits.items():
+        for converter in read_converters(ini, hook, home, context_of(hook), limit, columns):
             for problem in converter.problems():
                 tell(
                     f"{converter.source.name}: column {problem.column}: {problem.text}",
@@ -162,14 +192,26 @@ def check_converters(ini: IniFile, home: Path, dicom_sql: str, findings: Finding
         if line.value and split_number(line.name)[0].casefold().endswith("converter"):
             tell(f"[lua] {line.name}: {NO_LUA}", ini.path, line.line)
     _check_count(ini, tell)
+    _check_numbers(ini, tell)
 
 
-def _check_count(ini: IniFile, tell: object) -> None:
+def _check_numbers(ini: IniFile, tell: Callable[..., None]) -> None:
+    """Most hooks have one converter, number 0."""
+    limits = IMAGE_HOOKS | IDENTIFIER_HOOKS
+    hooks = {f"{hook}Converter".casefold(): limit for hook, limit in limits.items()}
+    for line in ini.section("sscscp"):
+        base, number = split_number(line.name)
+        limit = hooks.get(base.casefold())
+        if limit is not None and number and int(number) >= limit and line.value:
+            last = f"the last is {base}{limit - 1}"
+            tell(f"{line.name} never runs: {last}", ini.path, line.line)
+
+
+def _check_count(ini: IniFile, tell: Callable[..., None]) -> None:
     count = count_of(ini, "Export", EXPORT_MAX, 0)
     for line in ini.section("sscscp"):
         base, number = split_number(line.name)
         if base.casefold() == "exportconverter" and number and line.value and int(number) >= count:
-            assert callable(tell)
             tell(
                 f"{line.name} never runs: ExportConverters is {count}",
                 ini.path,

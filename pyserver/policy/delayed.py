@@ -1,68 +1,44 @@
 """Work on a whole patient, study or series, once it has come completely (manual, section 7.5).
 
-`forward|get|delete|process patient|study|series|image ... after N`: each object that comes queues
-the work again, committed with it; equal work is one piece of work, whose time begins anew. When
-nothing more has come for `after` seconds (0: ForwardCollectDelay) it is done once. Filters choose
-objects in the index when it is done, not when it is queued.
+`forward|get|delete|process|merge|submit|submit2 patient|study|series|image ... after N`: each
+object that comes queues the work again, committed with it; equal work is one piece of work, whose
+time begins anew. When nothing more has come for `after` seconds (0: ForwardCollectDelay) it is done
+once, by `delayed_work`. Filters choose objects in the index then, not when it is queued.
 """
 
-import datetime
 import json
-import os
 import re
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from pyserver import _native
-from pyserver.config.settings import Settings
-from pyserver.policy.context import (
-    INFO,
-    PATIENT_ID,
-    SERIES,
-    SOP_INSTANCE,
-    STUDY,
-    Context,
-    Outcome,
-    Services,
-)
-from pyserver.policy.files import work_folder
-from pyserver.policy.forward import KNOWN_CODES
+from pyserver.pixels.modes import find_mode
+from pyserver.policy.context import PATIENT_ID, SERIES, SOP_INSTANCE, STUDY, Context
 from pyserver.policy.jobs import DELAYED, Job
 from pyserver.policy.lexer import unquoted
-from pyserver.policy.parser import Line
-from pyserver.policy.problems import CommandError, ParseError, Problem, Undelivered
+from pyserver.policy.modes import converter_of
+from pyserver.policy.problems import ParseError, Problem
 from pyserver.policy.processes import CommandLine, command_line
-from pyserver.policy.runtime import run_line
 from pyserver.policy.template import Template, parse_template
 
 LEVELS = ("patient", "study", "series", "image")
-# Clauses that choose among all objects of the patient, whatever level was named.
-_SELECTING = frozenset(("date", "now", "age", "modality", "sop", "series", "study"))
-_KEYS = {
-    "date": "SeriesDate",
-    "modality": "Modality",
-    "imagetype": "ImageType",
-    "seriesdesc": "SeriesDescription",
-    "study": "StudyInstanceUID",
-    "series": "SeriesInstanceUID",
-    "sop": "SOPInstanceUID",
-}
+VALUED = frozenset(
+    (
+        *("date", "now", "age", "modality", "imagetype", "seriesdesc", "study", "series", "sop"),
+        *("split", "after", "to", "from", "target", "password", "command"),
+    )
+)
+# Operations that take `script` at their end.
+_SCRIPTED = frozenset(("forward", "merge", "submit", "submit2"))
+# What an operation cannot do without.
+_NEEDED = {"forward": "to", "get": "from", "submit": "target", "submit2": "target"}
 _COMPRESSED = re.compile(r" *compressed as (\S+)", re.IGNORECASE)
 _LUA_FILE = re.compile(r"\S+\.lua\b", re.IGNORECASE)
-_RANGE = re.compile(r"([-+]\d+)([-+]\d+)")
-_VALUED = _KEYS.keys() | {"now", "age", "split", "after", "to", "from"}
-# Level of a C-MOVE by the key that it has, the lowest first.
-_UNIQUE = {
-    "IMAGE": "SOPInstanceUID",
-    "SERIES": "SeriesInstanceUID",
-    "STUDY": "StudyInstanceUID",
-}
+RANGE = re.compile(r"([-+]\d+)([-+]\d+)")
 _SCRIPT = re.compile(r" script (.*)", re.IGNORECASE | re.DOTALL)
-_SPLIT = re.compile(r"(\d+)/(\d+)")
+SPLIT = re.compile(r"(\d+)/(\d+)")
+_BRACKETED = re.compile(r"\[(.*?)\](?= |$)")
 SERIES_DATE = "0008,0021"
 
 
@@ -76,6 +52,8 @@ class DelayedArguments:
     after_s: int = 0
     command: CommandLine | None = None
     script: str = ""
+    # Clauses that look into other objects, as they are written: those may come only later.
+    late: tuple[tuple[str, str], ...] = ()
 
     def clause(self, name: str) -> Template | None:
         """The value of a clause, or None."""
@@ -83,7 +61,7 @@ class DelayedArguments:
 
 
 def delayed_arguments(operation: str) -> Callable[[str, int, list[Problem]], DelayedArguments]:
-    """What parses the text behind `forward`, `get`, `delete` or `process`."""
+    """What parses the text behind `forward`, `get` and the like."""
 
     def parse(text: str, column: int, problems: list[Problem]) -> DelayedArguments:
         words = re.match(r" *(\w+)", text)
@@ -95,11 +73,15 @@ def delayed_arguments(operation: str) -> Callable[[str, int, list[Problem]], Del
         clauses, command = _clauses(rest, column + words.end(), problems)
         found = dict(clauses)
         after = found.pop("after", None)
-        for name, needed in (("to", "forward"), ("from", "get")):
-            if operation == needed and name not in found:
-                raise ParseError(column, f"{operation} {level} needs {name} and an AE title")
-        if (operation == "process") is not (command is not None):
-            raise ParseError(column, "process needs `by` and a command, the others have none")
+        needed = _NEEDED.get(operation)
+        if needed is not None and needed not in found:
+            raise ParseError(column, f"{operation} {level} needs {needed}")
+        if (operation in ("process", "submit2")) is not (command is not None):
+            text = "process needs `by` and submit2 `command`; the others run none"
+            raise ParseError(column, text)
+        if "password" in found:
+            hint = "let ssh find a key for the target"
+            raise ParseError(column, "a password in the configuration is not used", hint)
         return DelayedArguments(
             operation,
             level,
@@ -107,6 +89,7 @@ def delayed_arguments(operation: str) -> Callable[[str, int, list[Problem]], Del
             _seconds(after, column),
             command,
             script,
+            tuple(_late(rest, found)),
         )
 
     return parse
@@ -116,7 +99,7 @@ def _script(text: str, operation: str, column: int) -> tuple[str, str]:
     """The clauses and, behind them, the commands that change what is sent."""
     if operation == "process" or not (found := _SCRIPT.search(text)):
         return text, ""
-    if operation != "forward":
+    if operation not in _SCRIPTED:
         raise ParseError(column + found.start(), f"script has no meaning for {operation}")
     body = found[1].strip()
     if len(body) > 1 and body[0] == body[-1] == '"':
@@ -128,18 +111,19 @@ def _clauses(
     text: str, column: int, problems: list[Problem]
 ) -> tuple[list[tuple[str, Template]], CommandLine | None]:
     clauses: list[tuple[str, Template]] = []
+    command = None
     at = 0
     while text[at:].strip():
         found = re.compile(r" *(\w+) +").match(text, at)
         name = found[1].lower() if found else ""
         if form := _COMPRESSED.match(text, at):
-            if form[1].lower() not in KNOWN_CODES:
-                text_of = f"compression {form[1]} is not available yet"
-                problems.append(Problem(column + at, text_of, "sent as it is stored"))
+            code = form[1].lower()
+            if find_mode(code) is None and converter_of(code) is None:
+                raise ParseError(column + at, f"{code!r} is no compression mode")
             clauses.append(("compressed", Template((form[1].lower(),))))
             at = form.end()
             continue
-        if found is None or (name not in _VALUED and name != "by"):
+        if found is None or (name not in VALUED and name != "by"):
             word = text[at:].split(maxsplit=1)[0]
             raise ParseError(column + at, f"{word!r} is no clause")
         at = found.end()
@@ -147,16 +131,36 @@ def _clauses(
             if _LUA_FILE.match(text, at):
                 raise ParseError(column + at, "Lua is not available yet")
             return clauses, command_line(text[at:], column + at, problems)
+        if name == "command":
+            bracketed = _BRACKETED.match(text, at)
+            whole = bracketed or re.compile(r"(\S+)").match(text, at)
+            if whole is None:
+                raise ParseError(column + at, "a command is expected")
+            # `%s` is the file and the target here, not the station.
+            text_of = re.sub(r"(?<!%)%s", "%%s", whole[1])
+            command = command_line(text_of, column + at, problems)
+            at = whole.end()
+            continue
         value = re.compile(r"\S+").match(text, at)
         if value is None:
             raise ParseError(column + at, f"a value for {name} is expected")
-        if name == "split" and not _SPLIT.fullmatch(value[0]):
+        if name == "split" and not SPLIT.fullmatch(value[0]):
             raise ParseError(column + at, "split is written N/M")
-        if name in ("now", "age") and "%" not in value[0] and not _RANGE.fullmatch(value[0]):
+        if name in ("now", "age") and "%" not in value[0] and not RANGE.fullmatch(value[0]):
             raise ParseError(column + at, f"{name} is written -days+days")
         clauses.append((name, parse_template(value[0], column + at, problems)))
         at = value.end()
-    return clauses, None
+    return clauses, command
+
+
+def _late(text: str, clauses: dict[str, Template]) -> Iterator[tuple[str, str]]:
+    """The clauses whose value is in an object that another one names."""
+    for name, value in clauses.items():
+        items = (part for part in value.parts if not isinstance(part, str))
+        if any(item.path is not None and item.path.other is not None for item in items):
+            found = re.search(rf"\b{name} +(\S+)", text)
+            if found is not None:
+                yield name, found[1]
 
 
 def _seconds(template: Template | None, column: int) -> int:
@@ -192,6 +196,9 @@ def queue_delayed(context: Context, arguments: DelayedArguments) -> None:
             work[name] = context.text(tag)
     if arguments.level == "image":
         work["image"] = context.text(SOP_INSTANCE)
+    late = {name: text for name, text in arguments.late if not work["clauses"][name]}
+    if late:
+        work["late"] = late
     if arguments.script:
         work["script"] = arguments.script
     if "age" in work["clauses"]:
@@ -211,165 +218,3 @@ def queue_delayed(context: Context, arguments: DelayedArguments) -> None:
         context.services.queue(job.encode())
     else:
         context.jobs.append(job.encode())
-
-
-def selection(work: dict[str, Any], today: datetime.date) -> dict[str, str]:
-    """Query keys for the objects that the work is about."""
-    clauses = work["clauses"]
-    keys = {"PatientID": work["patient"]}
-    if not _SELECTING & clauses.keys():
-        narrowed = {"imagetype", "seriesdesc"} & clauses.keys()
-        levels = (("study", "StudyInstanceUID"), ("series", "SeriesInstanceUID"))
-        for name, key in levels[:1] if narrowed else levels:
-            if work.get(name):
-                keys[key] = work[name]
-        if work.get("image") and not narrowed:
-            keys["SOPInstanceUID"] = work["image"]
-    for name, key in _KEYS.items():
-        if clauses.get(name):
-            keys[key] = clauses[name]
-    for name in ("now", "age"):
-        if clauses.get(name):
-            keys["SeriesDate"] = _dates(clauses[name], work, name, today)
-    return keys
-
-
-def _dates(text: str, work: dict[str, Any], name: str, today: datetime.date) -> str:
-    """`-30+1` around today or around the date of the series."""
-    found = _RANGE.fullmatch(text)
-    centre = today
-    try:
-        if name == "age":
-            centre = datetime.datetime.strptime(work.get("date_of", ""), "%Y%m%d").date()
-        if found is None:
-            raise ValueError("not -days+days")
-        ends = [centre + datetime.timedelta(days=int(found[n])) for n in (1, 2)]
-    except (ValueError, OverflowError) as error:
-        raise CommandError(f"{name} {text}: {error}") from error
-    return f"{ends[0]:%Y%m%d}-{ends[1]:%Y%m%d}"
-
-
-def objects(services: Services, work: dict[str, Any]) -> list[dict[str, Any]]:
-    """Files of the objects that the work is about, in the order of the index."""
-    keys = selection(work, datetime.date.today())
-    keys.setdefault("SOPInstanceUID", "")
-    found = services.archive.find("patient", "IMAGE", keys)
-    if split := _SPLIT.fullmatch(work["clauses"].get("split", "")):
-        found = found[int(split[1]) :: max(int(split[2]), 1)]
-    files = []
-    for row in found:
-        files += services.archive.locate("image", str(row["SOPInstanceUID"]))
-    return files
-
-
-def perform(
-    services: Services, settings: Settings, job: Job, parse_script: Callable[[str], Line]
-) -> None:
-    """Do the work of a record. Raises Undelivered when a peer is in the way, else CommandError."""
-    work: dict[str, Any] = json.loads(job.text)
-    operation = work["operation"]
-    services.log(INFO, f"{operation} {work['level']} of patient {work['patient']} begins")
-    if operation == "process":
-        code = services.processes.run(work["words"], services.home, None, False)
-        if code != 0:
-            raise CommandError(f"{work['words'][0]}: exit code {code}")
-    elif operation == "get":
-        _get(services, settings, work)
-    elif operation == "prefetch":
-        _read_ahead(objects(services, work))
-    else:
-        files = objects(services, work)
-        if operation == "delete":
-            uids = [file["sop_instance_uid"] for file in files]
-            services.archive.delete("image", uids)
-        else:
-            _forward(services, settings, work, files, parse_script)
-
-
-def _forward(
-    services: Services,
-    settings: Settings,
-    work: dict[str, Any],
-    files: list[dict[str, Any]],
-    parse_script: Callable[[str], Line],
-) -> None:
-    """C-STORE of all files over one association."""
-    target = work["clauses"]["to"]
-    peer, _ = services.forwards.peer(target, target)
-    paths = [str(file["path"]) for file in files]
-    if not paths:
-        return
-    with tempfile.TemporaryDirectory(dir=work_folder(services.home)) as folder:
-        if "script" in work:
-            paths = _changed(services, parse_script(work["script"]), paths, Path(folder))
-        _send(services, settings, target, peer, paths)
-
-
-def _changed(services: Services, line: Line, paths: list[str], folder: Path) -> list[str]:
-    """Copies with the script run on them. When it fails for one, nothing is sent."""
-    copies = []
-    for number, path in enumerate(paths):
-        instance = _native.Instance.open(path)
-        context = Context(services, instance, "", "", label="delayed script", file=Path(path))
-        outcome = run_line(line, context)
-        if context.failures:
-            raise CommandError(f"not sent, its script failed: {context.failures[0]}")
-        if outcome not in (Outcome.DESTROY, Outcome.REJECT):
-            copies.append(str(folder / f"{number}.dcm"))
-            instance.save(copies[-1])
-    return copies
-
-
-def _send(
-    services: Services,
-    settings: Settings,
-    target: str,
-    peer: Mapping[str, str | int],
-    paths: list[str],
-) -> None:
-    try:
-        report = _native.send(peer, settings.ae_title, paths)
-    except _native.PeerUnavailable as error:
-        raise Undelivered(f"{target}: {error}", unreachable=True) from error
-    except _native.PeerError as error:
-        raise Undelivered(f"{target}: {error}", unreachable=False) from error
-    if report["failed"]:
-        first = report["failures"][0]["reason"]
-        text = f"{target}: {report['failed']} of {len(paths)} objects were not taken: {first}"
-        raise Undelivered(text, unreachable=False)
-    services.log(INFO, f"{report['sent']} objects sent to {target}")
-
-
-def _read_ahead(files: list[dict[str, Any]]) -> None:
-    """Ask the kernel for the files, so that they are in memory when someone wants them."""
-    for file in files:
-        handle = os.open(file["path"], os.O_RDONLY)
-        try:
-            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
-        finally:
-            os.close(handle)
-
-
-def _get(services: Services, settings: Settings, work: dict[str, Any]) -> None:
-    """C-MOVE from the peer to this server."""
-    source = work["clauses"]["from"]
-    address = settings.peer_map.resolve(source)
-    if address is None:
-        raise CommandError(f"{source} is not in acrnema.map")
-    keys = selection(work, datetime.date.today())
-    level = next(
-        (level for level, key in _UNIQUE.items() if keys.get(key)),
-        "PATIENT",
-    )
-    model = "patient" if level == "PATIENT" else "study"
-    try:
-        answer = _native.move(
-            address.as_native(), settings.ae_title, model, level, keys, settings.ae_title
-        )
-    except _native.PeerUnavailable as error:
-        raise Undelivered(f"{source}: {error}", unreachable=True) from error
-    except _native.PeerError as error:
-        raise Undelivered(f"{source}: {error}", unreachable=False) from error
-    if answer["status"] != 0:
-        text = f"{source} answered {answer['status']:04x} {answer['comment']}".rstrip()
-        raise Undelivered(text, unreachable=False)

@@ -72,7 +72,11 @@ def new_uids(context: Context, arguments: UidArguments) -> None:
     """`newuids`: every UID of an object, study, ... gets another one, always the same."""
     stage = arguments.stage.render(context)
     uids = context.services.uids
-    uids.change(context.instance, stage, list(arguments.tags), list(arguments.uids))
+    change = (context.instance, stage, list(arguments.tags), list(arguments.uids))
+    if context.association and not context.exporting:
+        context.uid_records += uids.change_with(*change)
+    else:
+        uids.change(*change)
     context.log(INFO, f"executes: newuids {stage}".rstrip())
 
 

@@ -1,10 +1,11 @@
-"""Queued work after the store: export converters, and forwards that import converters could not do.
+"""Queued work after the store: export converters, mirrors, forwards that import converters could
+not do, and work on whole patients and studies.
 
 Records are committed with the image, so nothing is stored without its work. Each converter has a
 lane and a thread: within it work is done in order, and a peer that is down holds up no other
 converter. A record goes when its line has run to its end; what cannot be done ever becomes a dead
-letter that `pyserver queue` lists. A record that was done and not yet taken off when the process
-was killed is done again at the next start, which says so.
+letter that `pyserver queue` lists. `claims` knows what was begun when the process was killed, so
+that work is never done twice without saying which and why.
 """
 
 import shutil
@@ -12,32 +13,27 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyserver import _native
 from pyserver.config.settings import Settings
-from pyserver.policy.context import ERROR, INFO, WARNING, Context, Outcome, Services
-from pyserver.policy.converters import Converter, export_converters, import_finder
-from pyserver.policy.delayed import perform
+from pyserver.policy.claims import CLAIMED, NOT_BEGUN, Claims, Left
+from pyserver.policy.claims import DONE as DONE_NOTE
+from pyserver.policy.context import ERROR, INFO, WARNING, Services
+from pyserver.policy.export_work import DONE, Result, Work, lane_name, lane_of
 from pyserver.policy.failures import TAKEN, left_files, read_failures
 from pyserver.policy.files import WORK_FOLDER
-from pyserver.policy.jobs import DELAYED, EXPORT, FORWARD, Job
+from pyserver.policy.jobs import DELAYED, Job
 from pyserver.policy.lane import Lane
-from pyserver.policy.parser import Line
-from pyserver.policy.problems import Undelivered
-from pyserver.policy.runtime import run_line
+from pyserver.policy.repeats import Repeats
 
 BATCH = 1000
 # Reading the queue makes the index commit; this often is enough.
 READ_PAUSE_S = 0.05
 WAIT_S = 1.0
-# A file stands under its name soon after its record does.
-PLACING_TRIES = 40
-FORWARD_LANE = -1
-
-Result = tuple[str, str]
-DONE: Result = ("done", "")
+# LIMIT: records kept in memory, some 200 bytes each; others are read when their turn comes.
+RECORDS_KEPT_MAX = 100_000
+INTERRUPTED = "the association broke before the answer"
 
 
 @dataclass
@@ -59,6 +55,7 @@ class Exports:
         services: Services,
         queue: _native.WorkQueue,
         wait: Callable[[int, float], int],
+        repeats: Repeats,
     ) -> None:
         self._queue = queue
         self._wait = wait
@@ -68,6 +65,13 @@ class Exports:
         self._lanes: dict[int, Lane] = {}
         self._threads: list[threading.Thread] = []
         self._done: list[int] = []
+        self._records: dict[int, Job] = {}
+        self._claims = Claims(settings.home)
+        self._claiming = threading.Lock()
+        self._repeats = repeats
+        # Why a record may have been sent before.
+        self._suspects: dict[int, str] = {}
+        self._left: Left | None = None
         self._ended = False
         self._cursor = 0
         self._dead: dict[int, Job] = {}
@@ -81,8 +85,7 @@ class Exports:
         """Take other converters and other patience."""
         with self._changed:
             self._settings, self._services = settings, services
-            converters = export_converters(settings.ini, settings.home, settings.native.dicom_sql)
-            self._converters: dict[int, Converter] = {c.number: c for c in converters}
+            self._doing = Work(settings, services, lambda: self._ended)
             forward = settings.forward
             for lane in self._lanes.values():
                 lane.hold_off, lane.retry_delay = forward.hold_off_s, forward.retry_delay_s
@@ -95,12 +98,26 @@ class Exports:
         """Take up what an earlier run left, then wait for more."""
         shutil.rmtree(self._settings.home / WORK_FOLDER, ignore_errors=True)
         self._take_over()
-        left = self._read()
-        if left:
-            text = f"{left} queued exports of the last run: one of each converter may go out twice"
-            self._log(INFO, text)
+        self._take_up()
         for name, work in (("queue", self._dispatch), ("queue done", self._take_off)):
             self._spawn(name, work)
+
+    def _take_up(self) -> None:
+        """Sort what an earlier run left: what it had done already goes, what it had begun is done
+        again, and that is told."""
+        left = self._claims.start()
+        if left.done:
+            self._queue.edit(done=sorted(left.done))
+            self._claims.taken_off(list(left.done))
+            self._log(INFO, f"{len(left.done)} pieces of queued work had been done before the stop")
+        # Records are judged as they are entered: a lane may begin at once.
+        self._left = left
+        count = self._read()
+        self._left = None
+        if count:
+            begun = count if left.unsure else len(left.begun)
+            text = f"{count} pieces of queued work of the last run, {begun} may go out twice"
+            self._log(INFO, text)
 
     def _take_over(self) -> None:
         """Queue what a Conquest server left in its retry files."""
@@ -123,10 +140,16 @@ class Exports:
         deadline = time.monotonic() + patience_s
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
+        with self._claiming:
+            self._claims.close()
 
     def add(self, payload: bytes) -> None:
         """Queue a record by itself."""
         self._queue.edit(added=[payload])
+        self._read()
+
+    def wake(self) -> None:
+        """Look for records that were queued with an object."""
         self._read()
 
     # What commands ask.
@@ -136,7 +159,7 @@ class Exports:
         with self._changed:
             rows = [
                 {
-                    "lane": _lane_name(number),
+                    "lane": lane_name(number),
                     "waiting": len(lane) + (number in self._busy_lanes),
                     "held": len(lane.held),
                 }
@@ -169,7 +192,7 @@ class Exports:
         with self._changed:
             for number, job in chosen.items():
                 self._dead.pop(number, None)
-                self._enter(number, job)
+                self._enter(number, job.alive())
             self._changed.notify_all()
         return len(chosen)
 
@@ -230,11 +253,19 @@ class Exports:
         return count
 
     def _enter(self, number: int, job: Job) -> None:
+        why = self._left.suspicion(number) if self._left is not None else None
+        if why is not None:
+            self._suspects[number] = why
         if job.kind != DELAYED:
+            if len(self._records) < RECORDS_KEPT_MAX:
+                self._records[number] = job
+            if job.begun:
+                self._suspects[number] = INTERRUPTED
             self._lane(job).add(number)
             return
-        if not self._delayed and "export delayed" not in {t.name for t in self._threads}:
-            self._spawn("export delayed", self._work_delayed)
+        if not self._delayed and "export delayed 0" not in {t.name for t in self._threads}:
+            for thread in range(self._settings.forward.delayed_threads):
+                self._spawn(f"export delayed {thread}", self._work_delayed)
         delay = job.converter or self._settings.forward.collect_delay_s
         pending = self._delayed.setdefault(job.text, _Pending(job))
         pending.numbers.append(number)
@@ -242,7 +273,7 @@ class Exports:
 
     def _lane(self, job: Job) -> Lane:
         """The lane of a record, with its thread."""
-        number = job.converter if job.kind == EXPORT else FORWARD_LANE
+        number = lane_of(job)
         lane = self._lanes.get(number)
         if lane is None:
             forward = self._settings.forward
@@ -265,21 +296,51 @@ class Exports:
                     continue
                 self._busy_lanes.add(name)
             try:
-                self._finish(lane, number, *self._try(number))
+                self._finish(lane, number, *self._try(name, number))
             except Exception as error:  # a fault here must not end the lane
                 self._log(ERROR, f"queued work {number}: {type(error).__name__}: {error}")
                 with self._changed:
                     lane.failed(number, time.monotonic())
 
-    def _try(self, number: int) -> tuple[Job | None, Result]:
-        found = self._queue.jobs(number - 1, 1)
-        job = Job.decode(found[0][1]) if found and found[0][0] == number else None
+    def _try(self, lane: int, number: int) -> tuple[Job | None, Result]:
+        job = self._record(number)
         if job is None or job.is_dead:
             return None, DONE
+        with self._changed:
+            why = self._suspects.pop(number, None)
+        if why is not None:
+            self._repeats.add(job.sop_instance, lane_name(lane), why)
+        self._note(CLAIMED, [number])
         try:
-            return job, self._run(job)
+            result = self._doing.do(job)
         except _native.StoreError as error:
-            return job, ("dead", str(error))
+            result = Result("dead", str(error))
+        self._settle(result, [number])
+        return job, result
+
+    def _record(self, number: int) -> Job | None:
+        """A record by its number."""
+        with self._changed:
+            known = self._records.get(number)
+        if known is not None:
+            return known
+        found = self._queue.jobs(number - 1, 1)
+        return Job.decode(found[0][1]) if found and found[0][0] == number else None
+
+    def _settle(self, result: Result, numbers: list[int]) -> None:
+        """Note how records went, so that a kill right after this is no riddle."""
+        if result.kind == "done":
+            self._note(DONE_NOTE, numbers)
+        elif not result.begun:
+            self._note(NOT_BEGUN, numbers)
+        else:
+            with self._changed:
+                for number in numbers:
+                    self._suspects[number] = f"{INTERRUPTED}: {result.reason}"
+
+    def _note(self, kind: str, numbers: list[int]) -> None:
+        with self._claiming:
+            self._claims.note(kind, numbers)
 
     def _work_delayed(self) -> None:
         while True:
@@ -292,26 +353,20 @@ class Exports:
                     rest = WAIT_S if soonest is None else min(soonest.due - now, WAIT_S)
                     self._changed.wait(rest)
                     continue
-                self._performing = [self._delayed.pop(soonest.job.text)]
-            result = self._perform(soonest.job)
+                self._performing.append(self._delayed.pop(soonest.job.text))
+                suspects = [self._suspects.pop(n, "") for n in soonest.numbers]
+            why = next((text for text in suspects if text), "")
+            if why:
+                self._repeats.add(soonest.job.sop_instance, f"delayed {soonest.job.text}", why)
+            self._note(CLAIMED, soonest.numbers)
+            result = self._doing.perform(soonest.job)
+            self._settle(result, soonest.numbers)
             self._finish_delayed(soonest, result)
             with self._changed:
-                self._performing = []
-
-    def _perform(self, job: Job) -> Result:
-        try:
-            settings = self._settings
-            parse_script = import_finder(settings.ini, settings.home).line
-            perform(self._services, settings, job, parse_script)
-        except Undelivered as error:
-            again = error.unreachable or self._settings.forward.retry_failed
-            return ("retry" if again else "dead", str(error))
-        except Exception as error:  # a fault here must not end the thread
-            return ("dead", f"{type(error).__name__}: {error}")
-        return DONE
+                self._performing.remove(soonest)
 
     def _finish_delayed(self, pending: _Pending, result: Result) -> None:
-        kind, reason = result
+        kind, reason = result.kind, result.reason
         with self._changed:
             if kind == "done":
                 self._done += pending.numbers
@@ -337,7 +392,7 @@ class Exports:
         self._log(ERROR, f"given up, see `pyserver queue`: {reason}")
 
     def _finish(self, lane: Lane, number: int, job: Job | None, result: Result) -> None:
-        kind, reason = result
+        kind, reason = result.kind, result.reason
         now = time.monotonic()
         if job is None:
             return
@@ -352,12 +407,14 @@ class Exports:
                 return
             elif kind == "done":
                 lane.succeeded()
+                self._records.pop(number, None)
                 self._done.append(number)
                 self._changed.notify_all()
                 return
         dead = job.dead(reason)
         self._queue.edit(changed=[(number, dead.encode())])
         with self._changed:
+            self._records.pop(number, None)
             self._dead[number] = dead
         self._log(ERROR, f"given up, see `pyserver queue`: {job.sop_instance}: {reason}")
 
@@ -372,6 +429,8 @@ class Exports:
                     return
             if done:
                 self._queue.edit(done=done)
+                with self._claiming:
+                    self._claims.taken_off(done)
             else:
                 time.sleep(READ_PAUSE_S)
 
@@ -379,53 +438,6 @@ class Exports:
         mine = threading.current_thread()
         return any(t.is_alive() for t in self._threads if t is not mine and "queue" not in t.name)
 
-    # The work itself.
-
-    def _run(self, job: Job) -> Result:
-        services = self._services
-        opened = self._open(job.sop_instance)
-        if opened is None:
-            services.log(WARNING, f"queued work for {job.sop_instance}: the object is gone")
-            return DONE
-        path, instance = opened
-        name = _lane_name(job.converter if job.kind == EXPORT else FORWARD_LANE)
-        context = Context(
-            services, instance, job.calling_ae, job.called_ae, label=name, file=path, exporting=True
-        )
-        if job.kind == FORWARD:
-            finder = import_finder(self._settings.ini, self._settings.home)
-            return self._run_line(finder.line(job.text), context)
-        converter = self._converters.get(job.converter)
-        if converter is None:
-            return ("dead", f"{name} is not configured any more")
-        return self._run_line(converter.line, context) if converter.applies(context) else DONE
-
-    def _open(self, sop_instance: str) -> tuple[Path, _native.Instance] | None:
-        """The stored object. Its file may still be on the way to its place."""
-        archive = self._services.archive
-        for tries_left in reversed(range(PLACING_TRIES)):
-            located = archive.locate("image", sop_instance)
-            if not located:
-                return None
-            path = Path(located[0]["path"])
-            try:
-                return path, _native.Instance.open(path)
-            except _native.StoreError:
-                if not tries_left or self._ended:
-                    raise
-                time.sleep(READ_PAUSE_S)
-        return None
-
-    def _run_line(self, line: Line, context: Context) -> Result:
-        try:
-            outcome = run_line(line, context)
-        except Undelivered as error:
-            again = error.unreachable or self._settings.forward.retry_failed
-            return ("retry" if again else "dead", str(error))
-        if outcome is Outcome.DEFER:
-            return ("defer", "")
-        return ("dead", context.failures[0]) if context.failures else DONE
-
-
-def _lane_name(number: int) -> str:
-    return "import forwards" if number == FORWARD_LANE else f"ExportConverter{number}"
+    def repeated(self) -> list[dict[str, str]]:
+        """What may have arrived twice, and why."""
+        return self._repeats.rows()

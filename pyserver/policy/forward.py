@@ -1,40 +1,44 @@
 """`forward to`: sends the object at hand on, over associations that stay open for more.
 
-An association serves one SOP class and one unit of ForwardAssociationLevel (a series, say); it
-ends when another one comes, when it is idle, or when the peer does not take an object.
+An association serves one unit of ForwardAssociationLevel (a series, say) and the SOP classes that
+were sent before; it ends when another unit or class comes, when it is idle, or when the peer does
+not take an object.
 """
 
 import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pyserver import _native
 from pyserver.config.peers import parse_address
 from pyserver.config.settings import Settings
+from pyserver.pixels.modes import find_mode
+from pyserver.pixels.syntaxes import EXPLICIT_LE, IMPLICIT_LE, UNCOMPRESSED
+from pyserver.policy.compression import recompress
 from pyserver.policy.context import INFO, PATIENT_ID, SERIES, SOP_INSTANCE, STUDY, Context, Outcome
-from pyserver.policy.jobs import FORWARD, Job
+from pyserver.policy.jobs import BEGUN, FORWARD, Job
+from pyserver.policy.modes import Sending, converter_of, sending
 from pyserver.policy.parser import Line
 from pyserver.policy.problems import CommandError, ParseError, Problem, Undelivered
 from pyserver.policy.runtime import run_line
 from pyserver.policy.template import Template, parse_template
 
-IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
-UNCOMPRESSED = (IMPLICIT, EXPLICIT, "1.2.840.10008.1.2.2")
 PORT_DEFAULT = 5678
 CHANNELS = 20
 SOP_CLASS = "0008,0016"
 LEVELS = {
     "GLOBAL": (),
-    "SOPCLASS": (),
+    "SOPCLASS": (SOP_CLASS,),
     "PATIENT": (PATIENT_ID,),
     "STUDY": (PATIENT_ID, STUDY),
     "SERIES": (PATIENT_ID, STUDY, SERIES),
     "IMAGE": (SOP_INSTANCE,),
 }
-KNOWN_CODES = frozenset(("un", "ul", "as", "is"))
+# Classes proposed at once; one context is for verification.
+CLASSES_MAX = 120
 
 _FORM = re.compile(
     r"(?: compressed as (?P<code>\S+))? to (?P<to>\S+)(?: compressed as (?P<code2>\S+))?"
@@ -75,10 +79,8 @@ def forward_arguments(
         return None if not value else parse_template(value, column + found.start(name), problems)
 
     code = found["code"] or found["code2"] or ""
-    if code and code.lower() not in KNOWN_CODES:
-        problems.append(
-            Problem(column, f"compression {code} is not available yet", "sent as it is stored")
-        )
+    if code and find_mode(code.lower()) is None and converter_of(code.lower()) is None:
+        raise ParseError(column, f"{code!r} is no compression mode", "docs/compression.md has them")
     channel = found["channel"] or ""
     if channel not in ("", "*") and not (channel.isdigit() and int(channel) < CHANNELS):
         raise ParseError(column + found.start("channel"), "a channel is 0 to 19 or *")
@@ -108,18 +110,17 @@ def _script(
 
 def run_forward(context: Context, arguments: ForwardArguments) -> Outcome:
     """`forward to`: send the object, or a copy that the script has changed."""
-    instance = context.instance
+    copy = Context(
+        context.services,
+        context.instance,
+        context.calling_ae,
+        context.called_ae,
+        label=f"{context.label}.{context.part} script",
+        file=context.file,
+        variables=dict(context.variables),
+    )
     if arguments.script is not None:
-        instance = instance.copy()
-        copy = Context(
-            context.services,
-            instance,
-            context.calling_ae,
-            context.called_ae,
-            label=f"{context.label}.{context.part} script",
-            file=context.file,
-            variables=dict(context.variables),
-        )
+        copy.instance = context.instance.copy()
         outcome = run_line(arguments.script, copy)
         if copy.failures:
             raise CommandError(f"not sent, its script failed: {copy.failures[0]}")
@@ -127,19 +128,20 @@ def run_forward(context: Context, arguments: ForwardArguments) -> Outcome:
             context.log(INFO, "forward: not sent, as its script says")
             return Outcome.NORMAL
     try:
-        context.services.forwards.send(context, instance, arguments)
+        context.services.forwards.send(context, copy, arguments)
     except Undelivered as error:
         if not context.exporting and error.unreachable:
             # It is sent from the archive later: whatever else happens, the object is kept.
-            context.jobs.append(_later(context, arguments))
+            context.jobs.append(_later(context, arguments, error.begun))
+            context.postponed += 1
         raise
     return Outcome.NORMAL
 
 
-def _later(context: Context, arguments: ForwardArguments) -> bytes:
+def _later(context: Context, arguments: ForwardArguments, begun: bool) -> bytes:
     job = Job(
         FORWARD,
-        0,
+        BEGUN if begun else 0,
         context.text(SOP_INSTANCE),
         context.calling_ae,
         context.called_ae,
@@ -156,8 +158,32 @@ class _Open:
     forwarder: _native.Forwarder
     lock: threading.Lock = field(default_factory=threading.Lock)
     unit: tuple[str, ...] = ()
+    # SOP classes sent so far, as long as the peer is remembered, and those of this association.
+    known: list[str] = field(default_factory=list)
+    proposed: frozenset[str] = frozenset()
+    # Whether the peer takes uncompressed forms only, or chose one where it had a choice.
+    plain: bool = False
+    strict: bool = False
     used: float = 0.0
     users: set[str] = field(default_factory=set)
+
+    def forget(self) -> None:
+        """Begin anew with a peer that was not called for long: it may have learned."""
+        self.known.clear()
+        self.plain = self.strict = False
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """An object, the form it goes in, and where to."""
+
+    instance: _native.Instance
+    how: Sending
+    to: str
+
+
+# What every receiver takes.
+PLAIN = Sending((IMPLICIT_LE, EXPLICIT_LE), needs_codec=True)
 
 
 class Forwards:
@@ -187,28 +213,37 @@ class Forwards:
             with entry.lock:
                 entry.forwarder.close(self.settings.forward.release)
 
-    def send(
-        self, context: Context, instance: _native.Instance, arguments: ForwardArguments
-    ) -> None:
-        """Send one object. Raises Undelivered."""
+    def send(self, context: Context, copy: Context, arguments: ForwardArguments) -> None:
+        """Send the object of `copy`, which is that of `context` or a changed one. Raises
+        Undelivered."""
         to = arguments.to.render(context)
         calling = _text(arguments.calling, context) or self.settings.ae_title
         called = _text(arguments.called, context) or to
         peer, code = self.peer(to, called)
         code = arguments.code or code
-        stored = instance.transfer_syntax
-        syntaxes = syntaxes_for(code, stored)
+        instance = self._in_form(context, copy, code)
+        how = sending(code, instance.transfer_syntax, bool(arguments.code))
         channel = self._channel(context, arguments)
         key = (context.label, channel, peer["host"], peer["port"], called, calling, code)
         entry = self._entry(key, peer, calling)
         with entry.lock:
-            status, comment = self._send_on(entry, instance, syntaxes)
+            status, comment = self._send_on(context, entry, _Parcel(instance, how, to))
             entry.used = time.monotonic()
             entry.users.add(context.association)
         if status != 0 and (status & 0xF000) != 0xB000:
             text = f"{to} answered {status:04x} {comment}".rstrip()
             raise Undelivered(text, unreachable=False)
         context.log(INFO, f"forward to {to}: {context.text(SOP_INSTANCE)}")
+
+    def _in_form(self, context: Context, copy: Context, code: str) -> _native.Instance:
+        """The object that goes out, reduced or run through a CompressionConverter if the mode says
+        so. The one that is stored never changes."""
+        name = sending(code, "").reduced_by or (code if converter_of(code) is not None else "")
+        if name:
+            if copy.instance is context.instance:
+                copy.instance = context.instance.copy()
+            recompress(copy, name)
+        return copy.instance
 
     def peer(self, to: str, called: str) -> tuple[dict[str, Any], str]:
         """Address and compression of an AE title, or of `host:port`."""
@@ -235,37 +270,72 @@ class Forwards:
                 entry = self._open[key] = _Open(forwarder)
             return entry
 
-    def _send_on(
-        self, entry: _Open, instance: _native.Instance, syntaxes: list[str]
-    ) -> tuple[int, str]:
-        sop_class = instance.get(SOP_CLASS) or ""
-        level = LEVELS[self.settings.forward.level]
-        unit = (sop_class, *(instance.get(tag) or "" for tag in level))
-        reused = entry.forwarder.is_open and entry.unit == unit
+    def _send_on(self, context: Context, entry: _Open, parcel: _Parcel) -> tuple[int, str]:
+        """Send on the open association, or on a new one."""
+        forward = self.settings.forward
+        if time.monotonic() - entry.used > forward.refresh_delay_s:
+            entry.forget()
+        sop_class = parcel.instance.get(SOP_CLASS) or ""
+        unit = tuple(parcel.instance.get(tag) or "" for tag in LEVELS[forward.level])
+        if entry.plain:
+            parcel = replace(parcel, how=PLAIN)
+        begun = False
+        is_open = entry.forwarder.is_open and entry.unit == unit and sop_class in entry.proposed
         try:
-            if not reused:
-                self._connect(entry, sop_class, syntaxes, unit)
+            if not is_open:
+                self._connect(entry, sop_class, parcel, unit)
+            begun = True
             try:
-                return entry.forwarder.send(instance, syntaxes)
+                return self._deliver(context, entry, parcel)
             except _native.PeerUnavailable as error:
-                if not reused:
+                if not is_open:
                     raise
                 # The peer may have ended an idle association; the object may be there already.
-                self._log(INFO, f"forward: sent again on a new association ({error})")
-                self._connect(entry, sop_class, syntaxes, unit)
-                return entry.forwarder.send(instance, syntaxes)
+                self._repeated(context, parcel, f"the association broke: {error}")
+                self._connect(entry, sop_class, parcel, unit)
+                return self._deliver(context, entry, parcel)
+            except _native.PeerError:
+                if entry.plain or parcel.how == PLAIN:
+                    raise
+                # Not in this form: every receiver takes an uncompressed one.
+                entry.plain = True
+                parcel = replace(parcel, how=PLAIN)
+                self._connect(entry, sop_class, parcel, unit)
+                return self._deliver(context, entry, parcel)
         except _native.PeerUnavailable as error:
-            raise Undelivered(str(error), unreachable=True) from error
+            raise Undelivered(str(error), unreachable=True, begun=begun) from error
         except _native.PeerError as error:
-            entry.forwarder.close(self.settings.forward.release)
+            entry.forwarder.close(forward.release)
             raise Undelivered(str(error), unreachable=False) from error
 
+    def _deliver(self, context: Context, entry: _Open, parcel: _Parcel) -> tuple[int, str]:
+        how = parcel.how
+        codecs = context.services.codecs if how.needs_codec else None
+        quality = how.quality or context.services.quality
+        return entry.forwarder.send(parcel.instance, list(how.syntaxes), codecs, quality)
+
     def _connect(
-        self, entry: _Open, sop_class: str, syntaxes: list[str], unit: tuple[str, ...]
+        self, entry: _Open, sop_class: str, parcel: _Parcel, unit: tuple[str, ...]
     ) -> None:
         entry.forwarder.close(self.settings.forward.release)
-        entry.forwarder.connect(sop_class, syntaxes)
-        entry.unit = unit
+        if self.settings.forward.level == "SOPCLASS":
+            entry.known = [sop_class]
+        elif sop_class not in entry.known:
+            entry.known = [*entry.known[1 - CLASSES_MAX :], sop_class]
+        entry.unit, entry.proposed = unit, frozenset(entry.known)
+        wanted = [s for s in parcel.how.syntaxes if s not in UNCOMPRESSED]
+        syntaxes = wanted if entry.strict and wanted else list(parcel.how.syntaxes)
+        entry.forwarder.connect(entry.known, syntaxes)
+        accepted = entry.forwarder.accepted(sop_class, syntaxes)
+        if wanted and not entry.strict and accepted in UNCOMPRESSED:
+            # Within one context an acceptor chooses as it likes: it is asked without a choice.
+            entry.strict = True
+            self._connect(entry, sop_class, parcel, unit)
+
+    def _repeated(self, context: Context, parcel: _Parcel, why: str) -> None:
+        if context.services.repeated is not None:
+            sop_instance = parcel.instance.get(SOP_INSTANCE) or ""
+            context.services.repeated(sop_instance, parcel.to, why)
 
     def association_ended(self, association: str) -> None:
         """End what only this incoming association used."""
@@ -294,15 +364,3 @@ class Forwards:
 
 def _text(template: Template | None, context: Context) -> str:
     return "" if template is None else template.render(context)
-
-
-def syntaxes_for(code: str, stored: str) -> list[str]:
-    """Transfer syntaxes to propose for an object, first wish first. What is stored compressed goes
-    out as it is; `un` and `ul` ask for one uncompressed form."""
-    if stored not in UNCOMPRESSED:
-        return [stored]
-    if code in ("", "un"):
-        return [IMPLICIT]
-    if code == "ul":
-        return [EXPLICIT, IMPLICIT]
-    return list(dict.fromkeys((stored, EXPLICIT, IMPLICIT)))

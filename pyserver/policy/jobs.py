@@ -1,14 +1,17 @@
 """Queued work as text: what the native server commits with an image, and what became of it.
 
-Fields stand between tabs: kind, number of the converter (of kind `delayed`: seconds to wait), SOP
-Instance UID, calling and called AE title, Unix time, and for some kinds a text.
-`native/server/src/policy.rs` writes kind `export`. A dead letter is `dead`, the reason, and then
-the record as it was.
+Fields stand between tabs: kind, number of the converter (of kind `delayed`: seconds to wait; of
+kind `forward`: flags), SOP Instance UID, calling and called AE title, Unix time, for some kinds a
+text, and without an index the object's file. `native/server/src/policy.rs` writes kinds `export`
+and `mirror`, `native/store/src/unindexed.rs` the file. A dead letter is `dead`, the reason, and
+then the record as it was.
 """
 
 from dataclasses import dataclass, replace
 
-EXPORT, FORWARD, DELAYED, DEAD = "export", "forward", "delayed", "dead"
+EXPORT, FORWARD, DELAYED, MIRROR, DEAD = "export", "forward", "delayed", "mirror", "dead"
+# Of a forward: the object goes when it is done, and it may have arrived before.
+DESTROYS, BEGUN = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,17 @@ class Job:
     time_s: int
     text: str = ""
     reason: str = ""
+    file: str = ""
+
+    @property
+    def destroys(self) -> bool:
+        """Whether the object is not to be kept once this forward is done."""
+        return self.kind == FORWARD and bool(self.converter & DESTROYS)
+
+    @property
+    def begun(self) -> bool:
+        """Whether this forward had begun when it was queued."""
+        return self.kind == FORWARD and bool(self.converter & BEGUN)
 
     @property
     def is_dead(self) -> bool:
@@ -49,6 +63,8 @@ class Job:
             str(self.time_s),
             self.text,
         ]
+        if self.file:
+            fields.append(self.file)
         return "\t".join(_plain(field) for field in fields).encode()
 
     @staticmethod
@@ -61,8 +77,8 @@ class Job:
         if len(fields) < 6 or not _is_number(fields[1]) or not _is_number(fields[5]):
             return None
         kind, number, sop, calling, called, moment = fields[:6]
-        text = fields[6] if len(fields) > 6 else ""
-        return Job(kind, int(number), sop, calling, called, int(moment), text, reason)
+        text, file = (*fields[6:8], "", "")[:2]
+        return Job(kind, int(number), sop, calling, called, int(moment), text, reason, file)
 
 
 def _plain(text: str) -> str:

@@ -24,7 +24,8 @@ class Where(Flag):
     IMPORT = auto()
     EXPORT = auto()
     QUERY = auto()
-    ANY = IMPORT | EXPORT | QUERY
+    REJECTED = auto()
+    ANY = IMPORT | EXPORT | QUERY | REJECTED
 
 
 @dataclass(frozen=True)

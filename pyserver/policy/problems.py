@@ -31,6 +31,8 @@ class Undelivered(CommandError):
     """A peer did not take the object. In an export converter the line ends with it, and is run
     again later where that may help."""
 
-    def __init__(self, text: str, unreachable: bool) -> None:
+    def __init__(self, text: str, unreachable: bool, begun: bool = False) -> None:
         super().__init__(text)
         self.unreachable = unreachable
+        # Whether the object was under way: it may have arrived, only the answer did not.
+        self.begun = begun

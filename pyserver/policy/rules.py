@@ -1,17 +1,31 @@
-"""What the native server asks about each object that arrives: `Server.set_rules`."""
+"""What the native server asks about objects, requests and answers: `Server.set_rules`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from pyserver import _native
-from pyserver.config.settings import Settings
-from pyserver.policy.context import WARNING, Context, Outcome, Services
-from pyserver.policy.converters import Converter
+from pyserver.config.settings import FILE_NAME_SYNTAX_MAX, Settings
+from pyserver.policy.compression import recompress
+from pyserver.policy.context import ERROR, WARNING, Context, Outcome, Services
+from pyserver.policy.converters import Converter, hook_converters, import_converters
 from pyserver.policy.forward import Forwards
+from pyserver.policy.modes import converter_of
+from pyserver.policy.parser import Line
+from pyserver.policy.problems import CommandError
 from pyserver.policy.processes import Processes
 from pyserver.policy.runtime import run_line
 
-# Kind, status, reason, device and work to queue: what `native/py/src/policy.rs` reads.
-Decision = tuple[str, int, str, int | None, list[bytes]]
+# Kind, status, reason, device, whether the compression was chosen, and work to queue: what
+# `native/py/src/policy.rs` reads.
+Decision = tuple[str, int, str, int | None, bool, list[bytes]]
+# `keep`, `drop`, `retry` or `failed`, and the reason.
+Ruling = tuple[str, str]
+
+KEEP: Ruling = ("keep", "")
+# Hooks that the native server asks at; the others are asked by what does their work.
+ASKED = frozenset(("Query", "Retrieve", "QueryResult", "RetrieveResult", "RejectedImage"))
+RESULTS = frozenset(("QueryResult", "RetrieveResult"))
+REGEN = frozenset(("Regen", "RegenFail"))
 
 
 def make_services(
@@ -21,9 +35,12 @@ def make_services(
     log: Callable[[int, str], None],
     forwards: Forwards,
     queue: Callable[[bytes], None],
+    codecs: _native.CodecPool | None,
+    repeated: Callable[[str, str, str], None] | None = None,
 ) -> Services:
     """What converters may use of this server."""
     rules = settings.rules
+    native = settings.native
     return Services(
         home=settings.home,
         archive=archive,
@@ -35,63 +52,163 @@ def make_services(
         shell=rules.shell,
         forwards=forwards,
         queue=queue,
-        devices=len(settings.native.devices),
+        devices=len(native.devices),
+        codecs=codecs,
+        quality=native.lossy_quality,
+        headerless=_is_headerless(native.file_name_syntax),
+        lines=_lines(hook_converters(settings.ini, settings.home)),
+        repeated=repeated,
     )
 
 
-class ImportRules:
-    """The import converters of a site. Called on the threads of associations."""
+def _is_headerless(syntax: str) -> bool:
+    """Whether file names are those of files without meta information (`.v2`)."""
+    if syntax.isdigit():
+        # Numbers above 12 act like 0 (`NameSyntax::is_v2`).
+        return int(syntax) in (0, 1, 2, 3, 5, 6, 7) or int(syntax) > FILE_NAME_SYNTAX_MAX
+    return syntax.lower().endswith(".v2")
+
+
+def _lines(hooks: Mapping[str, Sequence[Converter]]) -> dict[str, Line]:
+    """`Compression3` or `MergeStudies0` and its line."""
+    return {f"{hook}{c.number}": c.line for hook, found in hooks.items() for c in found}
+
+
+class Rules:
+    """The converters of a site that run on receipt, on queries and on retrieves. Called on the
+    threads of associations."""
 
     def __init__(
         self,
         converters: Sequence[Converter],
+        hooks: Mapping[str, Sequence[Converter]],
         services: Services,
-        failed_status: int,
-        reject_on_error: bool,
+        settings: Settings,
     ) -> None:
         self._converters = tuple(converters)
+        self._by_hook = {hook: tuple(found) for hook, found in hooks.items()}
         self._services = services
         self.home = services.home
-        self._failed_status = failed_status
-        self._reject_on_error = reject_on_error
+        self._failed_status = settings.native.store_failed_status
+        self._reject_on_error = settings.rules.reject_on_error
+        self._incoming = _incoming_converter(settings)
+        asked = [hook for hook in self._by_hook if hook in ASKED | REGEN]
+        self.hooks = [*(["Import"] if self._converters or self._incoming else []), *asked]
         # x, y and z of each association.
         self._variables: dict[str, dict[str, str]] = {}
 
     def import_object(
         self, instance: _native.Instance, calling_ae: str, called_ae: str, association: str
     ) -> Decision | None:
-        """Run all converters; None stores the object as it now is."""
-        variables = self._variables.get(association)
-        if variables is None:
-            variables = self._variables.setdefault(association, {})
+        """Run all import converters; None stores the object as it now is."""
         context = Context(
             self._services,
             instance,
             calling_ae,
             called_ae,
-            variables=variables,
+            variables=self._variables_of(association),
             association=association,
         )
+        self._compress(context)
         for converter in self._converters:
             if not converter.applies(context):
                 continue
             context.label = f"Importconverter{converter.number}"
             outcome = run_line(converter.line, context)
             if outcome is Outcome.DESTROY:
-                return ("discard", 0, "", None, [])
+                return ("discard", 0, "", None, False, [])
             if outcome is Outcome.REJECT:
                 return self._refused(f"rejected by {converter.source.name}")
         if context.failures and self._reject_on_error:
             return self._refused(f"a converter failed: {context.failures[0]}")
-        if context.device is None and not context.jobs:
+        jobs = [*context.uid_records, *context.jobs]
+        if context.device is None and not jobs and not context.compressed:
             return None
-        return ("store", 0, "", context.device, context.jobs)
+        return ("store", 0, "", context.device, context.compressed, jobs)
+
+    def _compress(self, context: Context) -> None:
+        """`IncomingCompression = s0` to `s9`: its converter runs first."""
+        if not self._incoming:
+            return
+        try:
+            recompress(context, self._incoming)
+        except CommandError as error:
+            text = f"IncomingCompression {self._incoming}: {error}"
+            context.log(ERROR, f"error: {text}")
+            context.failures.append(text)
+
+    def rule(
+        self,
+        hook: str,
+        instance: _native.Instance,
+        calling_ae: str,
+        called_ae: str,
+        association: str,
+        about: str,
+    ) -> Ruling:
+        """Run the converters of a hook. `about`: the AE title that a retrieve goes to."""
+        context = Context(
+            self._services,
+            instance,
+            calling_ae,
+            called_ae,
+            # As in Conquest; what a query has to do with a station nobody knows.
+            station=about if hook in ASKED - {"RejectedImage"} else None,
+            variables=self._variables_of(association),
+            association=association,
+        )
+        return self._ruling(hook, context)
+
+    def regen(self, hook: str, instance: _native.Instance, path: str) -> Ruling:
+        """Run the converters of `Regen` or `RegenFail` on a file of a rebuild."""
+        return self._ruling(hook, Context(self._services, instance, "", "", file=Path(path)))
+
+    def _ruling(self, hook: str, context: Context) -> Ruling:
+        outcome = Outcome.NORMAL
+        for converter in self._by_hook.get(hook, ()):
+            if not converter.applies(context):
+                continue
+            context.label = f"{hook}converter{converter.number}"
+            outcome = run_line(converter.line, context)
+        context.commit_uids()
+        for job in context.jobs:
+            if self._services.queue is not None:
+                self._services.queue(job)
+        if context.failures:
+            return ("failed", context.failures[0])
+        if outcome is Outcome.RETRY:
+            return ("retry", "")
+        if outcome is Outcome.REJECT and hook in RESULTS:
+            return ("drop", "")
+        return ("drop", "") if outcome is Outcome.DESTROY else KEEP
 
     def association_ended(self, association: str) -> None:
         """Forget the variables of an association."""
         self._variables.pop(association, None)
         self._services.forwards.association_ended(association)
 
+    def _variables_of(self, association: str) -> dict[str, str]:
+        known = self._variables.get(association)
+        return self._variables.setdefault(association, {}) if known is None else known
+
     def _refused(self, why: str) -> Decision:
         self._services.log(WARNING, why)
-        return ("refuse", self._failed_status, why, None, [])
+        return ("refuse", self._failed_status, why, None, False, [])
+
+
+def _incoming_converter(settings: Settings) -> str:
+    mode = settings.native.incoming_compression
+    return mode if converter_of(mode) is not None else ""
+
+
+def make_rules(settings: Settings, services: Services) -> Rules | None:
+    """The rules of a site; None without converters."""
+    converters = import_converters(settings.ini, settings.home)
+    hooks = hook_converters(settings.ini, settings.home)
+    rules = Rules(converters, hooks, services, settings)
+    return rules if rules.hooks else None
+
+
+def about_regen(rules: Rules | None) -> Rules | None:
+    """The rules, if they have something to say about files of a rebuild."""
+    return rules if rules is not None and REGEN & set(rules.hooks) else None

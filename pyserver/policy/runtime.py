@@ -5,6 +5,15 @@ from pyserver.policy.context import ERROR, Context, Outcome
 from pyserver.policy.parser import Line
 from pyserver.policy.problems import CommandError, Undelivered
 
+# Commands that show the object to nobody; a script is looked at command by command.
+QUIET = frozenset(
+    (
+        *("set", "setifempty", "delete", "newuids", "olduids", "fixkodak", "unfixkodak", "scrub"),
+        *("crop", "tomono", "compression", "storage", "destroy", "destroy2", "reject", "retry"),
+        *("nop", "stop", "silentstop", "return", "script", "call"),
+    )
+)
+
 
 def run_line(line: Line, context: Context) -> Outcome:
     """Run every command in turn. One that fails is logged and the line goes on; a condition that
@@ -16,8 +25,11 @@ def run_line(line: Line, context: Context) -> Outcome:
         at += 1
         context.part = step.part
         try:
-            if step.command.sends and context.failures:
+            # A forward that is done later has not spoilt the object for what comes after it.
+            if step.command.sends and len(context.failures) > context.postponed:
                 raise CommandError(f"not done, for {context.failures[0]}")
+            if not step.command.condition and step.command.name not in QUIET:
+                context.commit_uids()
             result = step.command.run(context, step.arguments)
         except (CommandError, ValueError, OSError, _native.NativeError) as error:
             if isinstance(error, Undelivered) and context.exporting:

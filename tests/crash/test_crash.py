@@ -27,6 +27,8 @@ BROKEN_PROMISES = (
     *("get_missing", "get_differs", "find_failed", "restart_failed", "final_lost"),
 )
 
+# Fifty cycles take minutes.
+pytestmark = pytest.mark.timeout(1200)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system: needs root")
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from pyserver.control import ControlClient
+from pyserver.errors import ControlError
 from tests.conftest import MakeServer
 from tests.crash.shim import Fault, Switch
 from tests.support.objects import Ledger, make_series, store
+from tests.support.server import Server
 
 SMALL, LARGE = 3_000, 300_000
 DATA, INDEX = "/data/", "/index/"
@@ -85,7 +87,7 @@ def _run(fault: Fault, make_server: MakeServer, library: Path, folder: Path) -> 
     after = make_series([SMALL, LARGE])
     ledger.send(server, after)
     told = f"\nstatuses: {ledger.statuses}\n{server.log_tail(1500)}"
-    wrong = ledger.check(server)
+    wrong = _check_while_it_runs(ledger, server, fault)
     assert not wrong, "\n".join(wrong) + told
     if _fails_a_sync(fault) and switch.failed():
         assert "0000" not in ledger.statuses[-2:], f"a failed sync was forgotten{told}"
@@ -100,8 +102,22 @@ def _run(fault: Fault, make_server: MakeServer, library: Path, folder: Path) -> 
     assert report["clean"], report
 
 
+def _check_while_it_runs(ledger: Ledger, server: Server, fault: Fault) -> list[str]:
+    """What is wrong before the restart. An index whose first pages could not be written is closed
+    until then, and says so."""
+    try:
+        return ledger.check(server)
+    except ControlError as error:
+        if fault.where == INDEX and "start the server again" in str(error):
+            return []
+        raise
+
+
 def _fails_a_sync(fault: Fault) -> bool:
-    return fault.operation == "fsync"
+    """Whether nothing may be acknowledged after it. A commit of the index that met a full disk was
+    told as failed, and the next one writes anew every page that it depends on."""
+    full = fault.where == INDEX and fault.error == errno.ENOSPC
+    return fault.operation == "fsync" and not full
 
 
 def test_files_that_cannot_be_removed(

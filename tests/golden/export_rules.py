@@ -12,11 +12,9 @@ from tests.golden.verdict import Difference, Rule
 
 
 def deferred(case: Case) -> list[str]:
-    """Why a case cannot run yet: Lua, compression, delayed operations, mirrors."""
+    """Why a case cannot run yet: Lua."""
     if case.ini("lua"):
         return ["lua"]
-    if any(name.startswith("MIRROR") for name in case.ini("sscscp")):
-        return ["hook: mirror"]
     missing = set()
     for name, line in case.ini("sscscp").items():
         where = Where.EXPORT if name.startswith("ExportConverter") else Where.IMPORT
@@ -24,8 +22,6 @@ def deferred(case: Case) -> list[str]:
             for problem in Finder(Path("/"), case.ini("scripts"), where).line(line).problems:
                 if "available" in problem.text:
                     missing.add("lua" if "Lua" in problem.text else f"command: {problem.text}")
-        if "DESTJ2" in line:
-            missing.add("command: compression j2 is not available yet")
     return sorted(missing)
 
 

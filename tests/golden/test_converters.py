@@ -15,7 +15,9 @@ from tests.conftest import MakeServer
 from tests.golden.cases import GoldenSet
 from tests.golden.conftest import Report
 from tests.golden.converter_rules import RULES, Facts, deferred
-from tests.golden.scripting import Case, Run, ScriptingSet
+from tests.golden.destination import Destination, ExportRun
+from tests.golden.request_steps import Asking
+from tests.golden.scripting import Case, ScriptingSet
 from tests.golden.verdict import Difference, Verdict, judge
 from tests.support.server import Server
 
@@ -35,24 +37,41 @@ def test_converters(
     if waiting:
         report_verdicts([Verdict(FILE, case.id, waiting)])
         return
-    run = Run(case, shared)
+    destination = Destination(case)
+    run = ExportRun(case, shared, destination)
     if any(name in case.ini("sscscp") for name in OWN_SERVER):
-        run = Run(case, make_server(start=False))
+        run = ExportRun(case, make_server(start=False), destination)
         run.configure()
         for name, value in case.ini("sscscp").items():
             if re.fullmatch(r"MAGDevice\d+", name):
                 Path(run.text(value)).mkdir(parents=True, exist_ok=True)
         run.server.start()
-    refused = run.prepare()
-    assert not refused, refused
+    if destination.wish:
+        destination.start()
+    try:
+        refused = run.prepare()
+        assert not refused, refused
+        found = _steps(case, run)
+        if destination.wish:
+            run.settle()
+            found += run.compare_destination()
+        found += run.compare()
+    finally:
+        destination.stop()
+    facts = Facts(case)
+    report_verdicts([judge(FILE, case.id, found, facts=facts, rules=RULES, masks=case.masks)])
+
+
+def _steps(case: Case, run: ExportRun) -> list[Difference]:
     found = []
+    asking = Asking(run)
     for step in case.data["steps"]:
         verb, *arguments = step["op"]
-        assert verb == "store", f"{verb} is not a step of import converters"
+        if verb != "store":
+            found += asking.step(verb, arguments, step["result"])
+            continue
         titles = arguments[1] if len(arguments) > 1 else {}
         statuses = run.store(arguments[0], titles)
         if statuses != step["result"]:
             found.append(Difference("steps.result", step["result"], statuses))
-    found += run.compare()
-    facts = Facts(case)
-    report_verdicts([judge(FILE, case.id, found, facts=facts, rules=RULES, masks=case.masks)])
+    return found

@@ -93,14 +93,19 @@ def image(number: int, scanner: int, code: str) -> Dataset:
     return image
 
 
+def encoded(dataset: Dataset) -> bytes:
+    """The data set in implicit VR."""
+    file = DicomBytesIO()
+    file.is_implicit_VR, file.is_little_endian = True, True
+    write_dataset(file, dataset)
+    return bytes(file.getvalue())
+
+
 def send(server: Server, images: list[Dataset]) -> None:
     with Association(server.address, [(CT_IMAGE, [IMPLICIT_LE])], called=server.aet) as peer:
         for dataset in images:
-            file = DicomBytesIO()
-            file.is_implicit_VR, file.is_little_endian = True, True
-            write_dataset(file, dataset)
-            answer = peer.store(CT_IMAGE, str(dataset.SOPInstanceUID), IMPLICIT_LE, file.getvalue())
-            assert answer.status == 0
+            uid = str(dataset.SOPInstanceUID)
+            assert peer.store(CT_IMAGE, uid, IMPLICIT_LE, encoded(dataset)).status == 0
 
 
 def wait_for(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:

@@ -8,16 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyserver.pixels.syntaxes import EXPLICIT_LE, IMPLICIT_LE
 from pyserver.policy.failures import TAKEN, left_files, read_failures
-from pyserver.policy.forward import (
-    EXPLICIT,
-    IMPLICIT,
-    ForwardArguments,
-    forward_arguments,
-    syntaxes_for,
-)
+from pyserver.policy.forward import ForwardArguments, forward_arguments
 from pyserver.policy.jobs import EXPORT, Job
 from pyserver.policy.lane import Lane
+from pyserver.policy.modes import Sending, sending
 from pyserver.policy.problems import ParseError, Problem
 from pyserver.policy.sqlfilter import parse_filter
 
@@ -195,17 +191,23 @@ def test_forward_takes_its_clauses_in_order() -> None:
             arguments(wrong)
 
 
-def test_compression_that_is_not_there_is_told() -> None:
-    _, problems = arguments(" compressed as j2 to PACS")
-    assert "not available yet" in problems[0].text
+def test_a_mode_that_is_none_is_told() -> None:
+    with pytest.raises(ParseError, match="no compression mode"):
+        arguments(" compressed as zz to PACS")
+    assert arguments(" compressed as S3 to PACS")[0].code == "s3"
 
 
 def test_forms_to_propose() -> None:
     jpeg = "1.2.840.10008.1.2.4.70"
-    assert syntaxes_for("un", EXPLICIT) == [IMPLICIT]
-    assert syntaxes_for("ul", IMPLICIT) == [EXPLICIT, IMPLICIT]
-    assert syntaxes_for("as", EXPLICIT) == [EXPLICIT, IMPLICIT]
-    assert syntaxes_for("un", jpeg) == [jpeg]
+    assert sending("un", EXPLICIT_LE).syntaxes == (IMPLICIT_LE,)
+    assert sending("ul", IMPLICIT_LE).syntaxes == (EXPLICIT_LE, IMPLICIT_LE)
+    assert sending("as", EXPLICIT_LE, True).syntaxes == (EXPLICIT_LE, IMPLICIT_LE)
+    # What is compressed goes as it is, unless the line asks for another form.
+    assert sending("un", jpeg) == Sending((jpeg,))
+    assert sending("un", jpeg, True) == Sending((IMPLICIT_LE,), needs_codec=True)
+    j4 = sending("j480!", IMPLICIT_LE)
+    assert (j4.quality, j4.needs_codec, j4.syntaxes[-1]) == (80, True, IMPLICIT_LE)
+    assert sending("k4", IMPLICIT_LE).reduced_by == "k4"
 
 
 def test_retry_files_of_conquest_are_understood(tmp_path: Path) -> None:

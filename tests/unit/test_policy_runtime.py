@@ -16,7 +16,7 @@ from pyserver.policy.converters import import_converters
 from pyserver.policy.forward import Forwards
 from pyserver.policy.parser import Where
 from pyserver.policy.processes import Processes
-from pyserver.policy.rules import ImportRules
+from pyserver.policy.rules import Rules
 from pyserver.policy.runtime import run_line
 from pyserver.policy.scripts import Finder
 from tests.conftest import GOLDEN
@@ -192,18 +192,19 @@ def test_tomono_and_pictures(rig: Rig) -> None:
 
 def test_rules_refuse_when_asked_to(rig: Rig) -> None:
     change(rig.home, 'ImportConverter3 = set 0010,0010/0008,0100 to "x"')
-    converters = import_converters(load_settings(rig.home).ini, rig.home)
-    for reject, expected in ((False, None), (True, "refuse")):
-        rules = ImportRules(converters, rig.services, 0x0110, reject)
+    for choice, expected in (("continue", None), ("reject", "refuse")):
+        change(rig.home, f"OnConverterError = {choice}")
+        settings = load_settings(rig.home)
+        converters = import_converters(settings.ini, rig.home)
+        rules = Rules(converters, {}, rig.services, settings)
         decision = rules.import_object(_native.Instance.open(CT), "SCU", "SCP", "a1")
         assert (decision and decision[0]) == expected
 
 
 def test_variables_live_as_long_as_the_association(rig: Rig) -> None:
     change(rig.home, 'ImportConverter0 = set x to "%x+%V0020,0013"; append "%x%n" to out.txt')
-    rules = ImportRules(
-        import_converters(load_settings(rig.home).ini, rig.home), rig.services, 0x0110, False
-    )
+    settings = load_settings(rig.home)
+    rules = Rules(import_converters(settings.ini, rig.home), {}, rig.services, settings)
     for association in ("a1", "a1", "a2"):
         rules.import_object(_native.Instance.open(CT), "SCU", "SCP", association)
     rules.association_ended("a1")

@@ -198,6 +198,7 @@ def test_listens_everywhere_as_soon_as_a_peer_is_elsewhere(home: Path) -> None:
         ("SqLite = 0\nPostGres = 0\nMySQL = 0", "lmdb"),
         ("SQLServer =", "null"),
         ("SqLite = 0\nSQLServer =", "null"),
+        ("SqLite = 1\nSQLServer =", "null"),
         ("SQLServer = conquest", "odbc"),
         ("SQLServer = C:\\dicomserver\\data\\dbase\\", "dbase"),
         ("SQLServer = ./data/dbase/", "dbase"),

@@ -17,6 +17,7 @@ mod lists;
 mod object;
 mod probe;
 mod retrieve;
+mod route;
 mod sink;
 mod store;
 mod wire;
@@ -31,11 +32,12 @@ const USAGE: &str = "\
 usage: pyserver-load COMMAND [--option value]...
   store  --port N [--host H --called AE --calling AE] --count N [--size BYTES] [--associations N]
          [--syntax implicit|explicit|UID] [--sop-class UID] [--series-length N] [--study-length N]
-         [--patient ID] [--pdu BYTES] [--seed N] [--seconds S] [--tolerant 1]
+         [--patient ID] [--pdu BYTES] [--seed N] [--seconds S] [--tolerant 1] [--content FILE]
   find   --port N --level IMAGE --keys 'gggg,eeee=value;...' [--repeat N] [--associations N] [--model study|patient]
   lists  --port N --patients FILE --keys 'gggg,eeee=;...'   one IMAGE query for each line of FILE
   get    --port N --level PATIENT --keys ... [--repeat N] [--sop-class UID[,UID]] [--syntax ...]
   move   --port N --level PATIENT --keys ... --sink-port N --destination AE [--repeat N]
+  route  like store, --sink-port N                      until all objects have come to the sink
   sink   --port N [--pdu BYTES] [--syntax ...] [--seconds S]   stops when standard input closes
   echo   --port N [--count N] [--interval-ms N] [--seconds S]
   probe  --dir PATH --size BYTES --count N --mode unsynced|fdatasync|grouped [--group N] [--folder-length N]";
@@ -66,6 +68,7 @@ fn run(command: &str, words: impl Iterator<Item = String>) -> Result<Json> {
         "lists" => lists::run(&args),
         "get" => retrieve::get(&args),
         "move" => retrieve::move_to_sink(&args),
+        "route" => route::run(&args),
         "sink" => sink::run(&args),
         "echo" => echo::run(&args),
         "probe" => probe::run(&args),

@@ -31,6 +31,17 @@ pub struct Shape {
     pub syntax: String,
     /// Bytes of pixel data.
     pub pixel_bytes: u64,
+    /// What the pixel data repeat; noise when empty.
+    pub content: Vec<u8>,
+}
+
+impl Shape {
+    fn pixels(&self, len: usize) -> Vec<u8> {
+        if self.content.is_empty() {
+            return noise(len);
+        }
+        self.content.iter().copied().cycle().take(len).collect()
+    }
 }
 
 /// The identifiers of one instance.
@@ -112,10 +123,12 @@ impl Message {
         let base = message.head.len();
         if dataset_bytes <= PREBUILT_MAX {
             let mut dataset = header.bytes;
-            header.tail.append_pixels(&mut dataset, header.pixel_stream);
+            let pixels = header.pixel_stream as usize - header.tail.len();
+            dataset.extend_from_slice(&shape.pixels(pixels));
+            header.tail.append_to(&mut dataset);
             wire::push_fragments(&mut message.head, context_id, 0, &dataset, fragment_max);
         } else {
-            message.push_streamed(&header, context_id, fragment_max);
+            message.push_streamed(shape, &header, context_id, fragment_max);
         }
         for (slot, offset, len) in header.slots {
             push_patches(&mut patches, slot, offset, len, base, fragment_max);
@@ -126,7 +139,13 @@ impl Message {
 
     /// The head in fragments without an end, then a block of whole fragments that is repeated,
     /// then what is left.
-    fn push_streamed(&mut self, header: &Header, context_id: u8, fragment_max: usize) {
+    fn push_streamed(
+        &mut self,
+        shape: &Shape,
+        header: &Header,
+        context_id: u8,
+        fragment_max: usize,
+    ) {
         let mut chunks = header.bytes.chunks(fragment_max);
         for chunk in &mut chunks {
             self.head
@@ -138,14 +157,14 @@ impl Message {
         let ending = header.tail.len() as u64;
         let pixels = header.pixel_stream - ending;
         self.repeats = pixels.saturating_sub(1) / block_bytes;
-        let noise = noise(per_block * fragment_max);
-        for chunk in noise.chunks(fragment_max) {
+        let block = shape.pixels(per_block * fragment_max);
+        for chunk in block.chunks(fragment_max) {
             self.block
                 .extend_from_slice(&wire::fragment_header(context_id, 0, chunk.len()));
             self.block.extend_from_slice(chunk);
         }
         let left = (pixels - self.repeats * block_bytes) as usize;
-        let mut last = noise.get(..left).unwrap_or_default().to_vec();
+        let mut last = block.get(..left).unwrap_or_default().to_vec();
         header.tail.append_to(&mut last);
         wire::push_fragments(&mut self.tail, context_id, 0, &last, fragment_max);
     }
@@ -221,11 +240,6 @@ impl Ending {
         if matches!(self, Self::Encapsulated) {
             out.extend_from_slice(&[0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0]);
         }
-    }
-
-    fn append_pixels(&self, out: &mut Vec<u8>, stream: u64) {
-        out.extend_from_slice(&noise(stream as usize - self.len()));
-        self.append_to(out);
     }
 }
 
@@ -495,6 +509,7 @@ mod tests {
             sop_class: CT_IMAGE.to_owned(),
             syntax: syntax.to_owned(),
             pixel_bytes,
+            content: Vec::new(),
         }
     }
 

@@ -92,6 +92,13 @@ pub fn syntax_uid(name: &str) -> &str {
     }
 }
 
+fn content(args: &Args) -> Result<Vec<u8>> {
+    let Some(path) = args.text("content") else {
+        return Ok(Vec::new());
+    };
+    std::fs::read(path).map_err(|error| Error::new(format!("--content {path}: {error}")))
+}
+
 impl Plan {
     fn from_args(args: &Args) -> Result<Self> {
         let now = SystemTime::now()
@@ -103,6 +110,7 @@ impl Plan {
                 sop_class: args.or("sop-class", CT_IMAGE.to_owned())?,
                 syntax: syntax_uid(&args.or("syntax", "implicit".to_owned())?).to_owned(),
                 pixel_bytes: args.or("size", 512 * 1024)?,
+                content: content(args)?,
             },
             count: args.need("count")?,
             associations: args.or("associations", 1)?,

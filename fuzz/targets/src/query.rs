@@ -196,7 +196,7 @@ fn store(index: &Index, number: u8, patient: (&[u8], &[u8], &[u8]), image: u8) -
             transfer_syntax: "1.2.840.10008.1.2.1",
             file_bytes: 1000,
             dataset_offset: 340,
-            hash: [1; 32],
+            hash: [1; 16],
             pixel: &[],
         },
         header: &[],

@@ -28,9 +28,11 @@
 //! Conquest 1.5.0e writes, byte for byte (golden vectors `storage/nki`). Where it reads beyond a
 //! damaged stream, an error is returned.
 
+mod bits;
 mod decode;
 mod encode;
-mod nibbles;
+mod survey;
+mod swift;
 
 pub use decode::decode;
 pub use encode::encode;
@@ -39,6 +41,12 @@ pub use encode::encode;
 const SHORT_HEADER: usize = 8;
 /// Header bytes of modes 2, 4 and 5.
 const LONG_HEADER: usize = 20;
+/// Marks a word that stands as it is.
+const ABSOLUTE: u8 = 0x7F;
+/// Marks a run of equal words.
+const RUN: u8 = 0x80;
+/// Marks differences of four bits.
+const NIBBLES: u8 = 0xC0;
 
 /// The lossless modes, those that can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

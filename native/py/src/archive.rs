@@ -14,10 +14,13 @@ use pyserver_store::apply::Outcome;
 use pyserver_store::archive::{Archive, DeviceStats};
 use pyserver_store::blob::SystemDisk;
 use pyserver_store::columns::Columns;
+use pyserver_store::config::Durability;
 use pyserver_store::driver::Driver;
 use pyserver_store::error::StoreError;
 use pyserver_store::find::FindProgress;
 use pyserver_store::fsck::{FaultKind, FsckOptions};
+use pyserver_store::held::Sender;
+use pyserver_store::incoming::StoreOutcome;
 use pyserver_store::locate::Located;
 use pyserver_store::plan::{BindOptions, BoundQuery};
 use pyserver_store::recover::RecoveryReport;
@@ -30,6 +33,8 @@ use crate::codecs::PyCodecPool;
 use crate::convert::{self, Progress};
 use crate::driver::PyDriver;
 use crate::errors::{self, config};
+use crate::instance::Instance;
+use crate::regen_rules::regen_rules;
 use crate::settings::archive_config;
 
 /// Rows read under one read transaction.
@@ -248,7 +253,11 @@ impl PyArchive {
     }
 
     /// Store one file as C-STORE would: status, outcome, sop_instance_uid, file, reason.
-    #[pyo3(signature = (path, calling_ae="", codecs=None, mode="", quality=95))]
+    #[pyo3(signature = (path, calling_ae="", codecs=None, mode="", quality=95, jobs=Vec::new()))]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "keyword arguments of a Python function"
+    )]
     fn add_file<'py>(
         &self,
         py: Python<'py>,
@@ -257,52 +266,58 @@ impl PyArchive {
         codecs: Option<&PyCodecPool>,
         mode: &str,
         quality: u8,
+        jobs: Vec<Vec<u8>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let archive = self.open()?;
-        let dict = PyDict::new(py);
         let pool = codecs.map(PyCodecPool::pool);
         let added = py.detach(|| match &pool {
-            Some(pool) => archive.add_file_as(&path, calling_ae, pool, (mode, quality)),
-            None => archive.add_file(&path, calling_ae),
+            Some(pool) => archive.add_file_as(&path, calling_ae, pool, (mode, quality), &jobs),
+            None => archive.add_file_with(&path, calling_ae, &jobs),
         });
-        match added {
-            Ok(stored) => {
-                let outcome = match stored.kind {
-                    Outcome::New => "new",
-                    Outcome::Rewritten => "rewritten",
-                    Outcome::Ignored => "ignored",
-                };
-                dict.set_item("status", 0)?;
-                dict.set_item("outcome", outcome)?;
-                dict.set_item("sop_instance_uid", stored.sop_instance_uid)?;
-                dict.set_item("file", stored.file)?;
-                dict.set_item("reason", stored.warnings.join("; "))?;
-            }
-            Err(error) => {
-                dict.set_item("status", error.status())?;
-                dict.set_item("outcome", "refused")?;
-                dict.set_item("sop_instance_uid", "")?;
-                dict.set_item("file", "")?;
-                dict.set_item("reason", error.to_string())?;
-            }
-        }
-        Ok(dict)
+        stored_dict(py, added)
     }
 
-    /// Rebuild the index from files: all, or those of `device`, `dir` or `file`.
-    #[pyo3(signature = (scope, progress=None))]
+    /// Store an object that rules have seen, with work to queue in the same transaction; answers as
+    /// `add_file`. `device`: where it should go, if there is room.
+    #[pyo3(signature = (instance, calling_ae="", called_ae="", device=None, jobs=Vec::new()))]
+    fn store<'py>(
+        &self,
+        py: Python<'py>,
+        instance: &Instance,
+        calling_ae: &str,
+        called_ae: &str,
+        device: Option<u16>,
+        jobs: Vec<Vec<u8>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let archive = self.open()?;
+        let stored = instance.detached(py, |object| {
+            let sender = Sender {
+                calling_ae,
+                called_ae,
+                durability: Some(Durability::Durable),
+            };
+            Ok(archive.store_received(object, sender, device, jobs))
+        })?;
+        stored_dict(py, stored)
+    }
+
+    /// Rebuild the index from files: all, or those of `device`, `dir` or `file`. `rules` see each file
+    /// (`Regen`) and those that are refused (`RegenFail`).
+    #[pyo3(signature = (scope, progress=None, rules=None))]
     fn regen<'py>(
         &self,
         py: Python<'py>,
         scope: &Bound<'py, PyMapping>,
         progress: Option<Py<PyAny>>,
+        rules: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let archive = self.open()?;
         let scope = regen_scope(&archive, scope)?;
         let mut progress = Progress::new(progress);
+        let rules = rules.map(|rules| regen_rules(py, rules)).transpose()?;
         let report = py
             .detach(|| {
-                archive.regen(&scope, &mut |what: &str, done, total| {
+                archive.regen_with(&scope, rules.as_ref(), &mut |what: &str, done, total| {
                     progress.tell(what, done, total);
                 })
             })
@@ -476,6 +491,36 @@ fn regen_scope(archive: &Archive, scope: &Bound<'_, PyMapping>) -> PyResult<Rege
     let device = devices.iter().find(holds);
     let device = device.ok_or_else(|| config(format!("{} is on no device", folder.display())))?;
     Ok(RegenScope::Folder(device.number, folder))
+}
+
+/// What became of an object that was to be stored.
+fn stored_dict(
+    py: Python<'_>,
+    stored: Result<StoreOutcome, StoreError>,
+) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    match stored {
+        Ok(stored) => {
+            let outcome = match stored.kind {
+                Outcome::New => "new",
+                Outcome::Rewritten => "rewritten",
+                Outcome::Ignored => "ignored",
+            };
+            dict.set_item("status", 0)?;
+            dict.set_item("outcome", outcome)?;
+            dict.set_item("sop_instance_uid", stored.sop_instance_uid)?;
+            dict.set_item("file", stored.file)?;
+            dict.set_item("reason", stored.warnings.join("; "))?;
+        }
+        Err(error) => {
+            dict.set_item("status", error.status())?;
+            dict.set_item("outcome", "refused")?;
+            dict.set_item("sop_instance_uid", "")?;
+            dict.set_item("file", "")?;
+            dict.set_item("reason", error.to_string())?;
+        }
+    }
+    Ok(dict)
 }
 
 fn find_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Dataset>, StoreError> {

@@ -12,6 +12,7 @@ use pyserver_server::peers::{Compression, Destination};
 use pyserver_server::scu::Caller;
 
 use crate::archive::PyArchive;
+use crate::codecs::PyCodecPool;
 use crate::convert::{Progress, answer, identifier, model};
 use crate::errors::{self, config};
 
@@ -31,7 +32,19 @@ pub fn destination(peer: &Bound<'_, PyMapping>) -> PyResult<Destination> {
         ae: peer.get_item("ae")?.extract()?,
         host: peer.get_item("host")?.extract()?,
         port,
-        compression: Compression::default(),
+        compression: compression(peer)?,
+    })
+}
+
+/// What a peer is to get, where its dictionary says so.
+fn compression(peer: &Bound<'_, PyMapping>) -> PyResult<Compression> {
+    if !peer.contains("syntaxes")? {
+        return Ok(Compression::default());
+    }
+    let syntaxes: Vec<String> = peer.get_item("syntaxes")?.extract()?;
+    Ok(Compression {
+        syntaxes: uids(syntaxes),
+        ..Compression::default()
     })
 }
 
@@ -81,9 +94,14 @@ pub fn echo<'py>(
     Ok(dict)
 }
 
-/// C-STORE files: sent, failed, bytes and a list of `failures` with file and reason.
+/// C-STORE files: sent, failed, bytes and a list of `failures` with file and reason. With `codecs` also in
+/// compressions that they are not in.
 #[pyfunction]
-#[pyo3(signature = (peer, calling_ae, files, progress=None, timeout_s=300.0))]
+#[pyo3(signature = (peer, calling_ae, files, progress=None, timeout_s=300.0, codecs=None, quality=95))]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "keyword arguments of a Python function"
+)]
 pub fn send<'py>(
     py: Python<'py>,
     peer: &Bound<'py, PyMapping>,
@@ -91,12 +109,16 @@ pub fn send<'py>(
     files: Vec<PathBuf>,
     progress: Option<Py<PyAny>>,
     timeout_s: f64,
+    codecs: Option<&PyCodecPool>,
+    quality: u8,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (peer, caller) = (destination(peer)?, caller(calling_ae, timeout_s)?);
     let mut progress = Progress::new(progress);
+    let pool = codecs.map(PyCodecPool::pool);
+    let codecs = pool.as_deref().map(|pool| (pool, quality));
     let report = py
         .detach(|| {
-            client::send(&caller, &peer, &files, &mut |done, total| {
+            client::send(&caller, &peer, &files, codecs, &mut |done, total| {
                 progress.tell("send", done, total);
             })
         })
@@ -106,6 +128,7 @@ pub fn send<'py>(
     dict.set_item("sent", report.sent)?;
     dict.set_item("failed", report.failures.len())?;
     dict.set_item("bytes", report.bytes)?;
+    dict.set_item("lost", report.lost)?;
     let failures = report.failures.into_iter().map(|(file, reason)| {
         let failure = PyDict::new(py);
         failure.set_item("file", file.to_string_lossy())?;

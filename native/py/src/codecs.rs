@@ -72,7 +72,7 @@ impl PyCodecPool {
 }
 
 /// A mode, or a transfer syntax where there is none.
-fn wish(mode: &str, syntax: &str, quality: u8) -> PyResult<Wish> {
+pub fn wish(mode: &str, syntax: &str, quality: u8) -> PyResult<Wish> {
     if syntax.is_empty() {
         return Ok(Wish::Mode {
             name: mode.to_owned(),

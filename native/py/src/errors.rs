@@ -29,7 +29,7 @@ create_exception!(
     pyserver._native,
     PeerUnavailable,
     NativeError,
-    "A peer could not be reached."
+    "A peer could not be reached, or was lost."
 );
 create_exception!(
     pyserver._native,
@@ -64,7 +64,12 @@ pub fn store(error: &Store) -> PyErr {
 pub fn link(error: &LinkError) -> PyErr {
     let text = error.to_string();
     match error {
-        LinkError::Connect { .. } | LinkError::Rejected(_) => PeerUnavailable::new_err(text),
+        LinkError::Connect { .. }
+        | LinkError::Rejected(_)
+        | LinkError::Aborted { .. }
+        | LinkError::Ended(_)
+        | LinkError::Silent(_)
+        | LinkError::Io(_) => PeerUnavailable::new_err(text),
         _ => PeerError::new_err(text),
     }
 }

@@ -11,6 +11,7 @@ use pyserver_server::forward::{ForwardError, Forwarder as Link};
 use pyserver_server::scu::Caller;
 
 use crate::client::destination;
+use crate::codecs::PyCodecPool;
 use crate::errors::{self, PeerError, PeerUnavailable, config};
 use crate::instance::Instance;
 
@@ -54,19 +55,30 @@ impl Forwarder {
         })
     }
 
-    /// Open an association for one SOP class.
+    /// Open an association for these SOP classes.
     fn connect(
         &self,
         py: Python<'_>,
-        sop_class: &str,
+        sop_classes: Vec<String>,
         transfer_syntaxes: Vec<String>,
     ) -> PyResult<()> {
+        let (classes, syntaxes) = (uids(&sop_classes)?, uids(&transfer_syntaxes)?);
+        py.detach(|| self.link.lock().connect(&classes, &syntaxes))
+            .map_err(|error| errors::link(&error))
+    }
+
+    /// The first of these transfer syntaxes that the peer accepted for a SOP class; None: none of them.
+    fn accepted(
+        &self,
+        sop_class: &str,
+        transfer_syntaxes: Vec<String>,
+    ) -> PyResult<Option<String>> {
         let class = sop_class
             .parse()
             .map_err(|error| config(format!("{sop_class}: {error}")))?;
         let syntaxes = uids(&transfer_syntaxes)?;
-        py.detach(|| self.link.lock().connect(class, &syntaxes))
-            .map_err(|error| errors::link(&error))
+        let found = self.link.lock().accepted(class, &syntaxes);
+        Ok(found.map(|uid| uid.to_string()))
     }
 
     /// Whether there is an association.
@@ -75,21 +87,31 @@ impl Forwarder {
         self.link.lock().is_open()
     }
 
-    /// Send an object: the peer's status and comment.
+    /// Send an object: the peer's status and comment. With `codecs`, also in a compression that it is not
+    /// in.
+    #[pyo3(signature = (instance, transfer_syntaxes, codecs=None, quality=95))]
     fn send(
         &self,
         py: Python<'_>,
         instance: &Instance,
         transfer_syntaxes: Vec<String>,
+        codecs: Option<&PyCodecPool>,
+        quality: u8,
     ) -> PyResult<(u16, String)> {
         let syntaxes = uids(&transfer_syntaxes)?;
+        let pool = codecs.map(PyCodecPool::pool);
+        let codecs = pool.as_deref().map(|pool| (pool, quality));
         py.detach(|| {
             let mut link = self.link.lock();
             instance.with(|object| {
-                let answered = link.send(object, &syntaxes).map_err(|error| match error {
-                    ForwardError::Link(error) => PeerUnavailable::new_err(error.to_string()),
-                    ForwardError::Object(why) => PeerError::new_err(why),
-                })?;
+                let answered =
+                    link.send(object, &syntaxes, codecs)
+                        .map_err(|error| match error {
+                            ForwardError::Link(error) => {
+                                PeerUnavailable::new_err(error.to_string())
+                            }
+                            ForwardError::Object(why) => PeerError::new_err(why),
+                        })?;
                 Ok((answered.status, answered.comment))
             })
         })

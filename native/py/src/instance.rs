@@ -17,6 +17,7 @@ use pyserver_store::held::{Received, Sender};
 use pyserver_store::uid_changes::{Except, UidChanges};
 
 use crate::archive::PyArchive;
+use crate::codecs::{PyCodecPool, wish};
 use crate::errors::{self, NativeError};
 
 /// A DICOM object: elements by path, changed in place, pixel data untouched.
@@ -59,7 +60,7 @@ impl Instance {
     }
 
     /// Work that waits: the interpreter is given free meanwhile.
-    fn detached<T: Send>(
+    pub fn detached<T: Send>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Received) -> PyResult<T> + Send,
@@ -170,6 +171,31 @@ impl Instance {
         Ok(PyBytes::new(py, &bytes))
     }
 
+    /// Put it into a compression mode or transfer syntax; whether that changed it.
+    #[pyo3(signature = (codecs, mode="", syntax="", quality=95))]
+    fn recompress(
+        &self,
+        py: Python<'_>,
+        codecs: &PyCodecPool,
+        mode: &str,
+        syntax: &str,
+        quality: u8,
+    ) -> PyResult<bool> {
+        let wish = wish(mode, syntax, quality)?;
+        let pool = codecs.pool();
+        self.detached(py, |object| {
+            let new = object.recompressed(&pool, &wish);
+            let new = new.map_err(|error| errors::store(&error))?;
+            Ok(match new {
+                Some(new) => {
+                    *object = new;
+                    true
+                }
+                None => false,
+            })
+        })
+    }
+
     /// Another object of its own, with the changes made so far.
     fn copy(&self, py: Python<'_>) -> PyResult<Self> {
         self.detached(py, |object| {
@@ -251,6 +277,31 @@ impl UidTable {
                 .change(&mut object.instance, &self.prefix, stage, &except)
                 .map_err(|error| errors::store(&error))
         })
+    }
+
+    /// The same without a commit: the records that come back must be queued with the object, or given to
+    /// `commit` before anyone sees it.
+    fn change_with(
+        &self,
+        py: Python<'_>,
+        instance: &Instance,
+        stage: &str,
+        except_tags: Vec<String>,
+        except_uids: Vec<String>,
+    ) -> PyResult<Vec<Vec<u8>>> {
+        let except = except(&except_tags, except_uids)?;
+        instance.detached(py, |object| {
+            self.changes
+                .change_with(&mut object.instance, &self.prefix, stage, &except)
+                .map(|(_, records)| records)
+                .map_err(|error| errors::store(&error))
+        })
+    }
+
+    /// Make changes durable that `change_with` gave out.
+    fn commit(&self, py: Python<'_>, records: Vec<Vec<u8>>) -> PyResult<()> {
+        py.detach(|| self.changes.commit_records(records))
+            .map_err(|error| errors::store(&error))
     }
 
     /// Give an object the UIDs back that it had; how many values changed.

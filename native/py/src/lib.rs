@@ -19,6 +19,7 @@ mod instance;
 mod pixels;
 mod policy;
 mod queue;
+mod regen_rules;
 mod server;
 mod settings;
 

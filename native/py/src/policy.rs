@@ -1,7 +1,8 @@
-//! Rules written in Python as the engine's [`Policy`]: one call for each object, none for anything else.
+//! Rules written in Python as the engine's [`Policy`]: one call for each thing that a hook is about, none for
+//! hooks without rules.
 
 use pyo3::prelude::*;
-use pyserver_server::policy::{Origin, Policy, Verdict};
+use pyserver_server::policy::{Hook, Origin, Policy, Ruling, Verdict};
 use pyserver_store::held::Received;
 
 use crate::instance::Instance;
@@ -9,19 +10,26 @@ use crate::instance::Instance;
 /// Status of an object whose rules broke down: Processing failure (PS3.7 annex C.5.13).
 const FAILED: u16 = 0x0110;
 
-/// What `import_object` gives back when it decides otherwise than to store: kind, status, reason, device
-/// and work to queue.
-type Decision = (String, u16, String, Option<u16>, Vec<Vec<u8>>);
+/// What `import_object` gives back when it decides otherwise than to store: kind, status, reason, device,
+/// whether it is stored in the compression that it has, and work to queue.
+type Decision = (String, u16, String, Option<u16>, bool, Vec<Vec<u8>>);
 
-/// An object with the methods `import_object` and `association_ended`.
+/// An object with the attribute `hooks` and the methods `import_object`, `rule` and `association_ended`.
 pub struct PyPolicy {
     rules: Py<PyAny>,
+    hooks: Vec<Hook>,
 }
 
 impl PyPolicy {
-    /// Wraps it.
-    pub fn new(rules: Py<PyAny>) -> Self {
-        Self { rules }
+    /// Wraps it; `hooks` of the object names those that it has rules for.
+    pub fn new(py: Python<'_>, rules: Py<PyAny>) -> PyResult<Self> {
+        let names: Vec<String> = rules.bind(py).getattr("hooks")?.extract()?;
+        let hooks = Hook::ALL.into_iter();
+        let hooks = hooks.filter(|hook| names.iter().any(|name| name == hook.name()));
+        Ok(Self {
+            hooks: hooks.collect(),
+            rules,
+        })
     }
 
     fn ask(
@@ -44,21 +52,80 @@ impl PyPolicy {
         if answer.is_none() {
             let verdict = Verdict::Store {
                 device: None,
+                as_it_is: false,
                 jobs: Vec::new(),
             };
             return Ok((object, verdict));
         }
-        let (kind, status, why, device, jobs): Decision = answer.extract()?;
+        let (kind, status, why, device, as_it_is, jobs): Decision = answer.extract()?;
         let verdict = match kind.as_str() {
-            "store" => Verdict::Store { device, jobs },
+            "store" => Verdict::Store {
+                device,
+                as_it_is,
+                jobs,
+            },
             "discard" => Verdict::Discard,
             _ => Verdict::Refuse { status, why },
         };
         Ok((object, verdict))
     }
+
+    fn ask_about(
+        &self,
+        py: Python<'_>,
+        hook: Hook,
+        object: Received,
+        origin: &Origin,
+        about: &str,
+    ) -> PyResult<(Option<Received>, Ruling)> {
+        let instance = Py::new(py, Instance::new(object))?;
+        let answer = self.rules.bind(py).call_method1(
+            pyo3::intern!(py, "rule"),
+            (
+                hook.name(),
+                instance.clone_ref(py),
+                &origin.calling_ae,
+                &origin.called_ae,
+                &origin.association,
+                about,
+            ),
+        )?;
+        let object = instance.get().take();
+        let (what, why): (String, String) = answer.extract()?;
+        Ok((object, ruling(&what, why)))
+    }
+}
+
+/// `keep`, `drop`, `retry`; anything else is a failure.
+pub fn ruling(what: &str, why: String) -> Ruling {
+    match what {
+        "keep" => Ruling::Keep,
+        "drop" => Ruling::Drop,
+        "retry" => Ruling::Retry,
+        _ => Ruling::Failed(why),
+    }
 }
 
 impl Policy for PyPolicy {
+    fn has(&self, hook: Hook) -> bool {
+        self.hooks.contains(&hook)
+    }
+
+    fn rule(
+        &self,
+        hook: Hook,
+        object: Received,
+        origin: &Origin,
+        about: &str,
+    ) -> (Option<Received>, Ruling) {
+        Python::attach(|py| {
+            self.ask_about(py, hook, object, origin, about)
+                .unwrap_or_else(|error| {
+                    (None, Ruling::Failed(format!("the rules failed: {error}")))
+                })
+        })
+    }
+
     fn import(&self, object: Received, origin: &Origin) -> (Option<Received>, Verdict) {
         Python::attach(|py| {
             self.ask(py, object, origin).unwrap_or_else(|error| {

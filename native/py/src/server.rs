@@ -72,11 +72,13 @@ impl PyServer {
         Ok(py.detach(|| self.server.stop(drain)))
     }
 
-    /// Put import rules in force for associations to come; None: there are none.
+    /// Put rules in force for associations to come; None: there are none.
     #[pyo3(signature = (rules=None))]
-    fn set_rules(&self, rules: Option<Py<PyAny>>) {
-        let policy = rules.map(|rules| Arc::new(PyPolicy::new(rules)) as Arc<dyn Policy>);
+    fn set_rules(&self, py: Python<'_>, rules: Option<Py<PyAny>>) -> PyResult<()> {
+        let policy = rules.map(|rules| PyPolicy::new(py, rules)).transpose()?;
+        let policy = policy.map(|policy| Arc::new(policy) as Arc<dyn Policy>);
         self.server.set_policy(policy);
+        Ok(())
     }
 
     /// Wait until work was queued more often than `seen`; how often it was.

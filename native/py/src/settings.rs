@@ -152,6 +152,7 @@ pub fn server_settings(settings: &Bound<'_, PyMapping>) -> PyResult<Settings> {
         find_results_max: read.value("find_results_max")?,
         computed_fields: read.value("enable_computed_fields")?,
         export_converters: read.value("export_converters")?,
+        has_mirrors: read.value("has_mirrors")?,
         debug_level: read.value("debug_level")?,
     })
 }

@@ -3,20 +3,24 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use pyserver_proto::convert::is_convertible;
 use pyserver_proto::dimse::{CStoreRq, Priority};
 use pyserver_proto::file::{FileLayout, probe};
 use pyserver_proto::scan::{HeaderScanner, ScanLimits};
 use pyserver_proto::status::StatusClass;
 use pyserver_proto::tag::Tag;
+use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
+use pyserver_store::codec_pool::{CodecPool, Source, Transcoded, Wish};
 use pyserver_store::lookahead::{Content, ReadyObject};
 
 use crate::error::LinkError;
 use crate::outgoing::{self, wanted_syntaxes};
 use crate::peers::{Compression, Destination};
-use crate::scu::{CONTEXTS_MAX, Caller, Proposal, Requestor};
+use crate::scu::{CONTEXTS_MAX, Caller, Requestor};
 use crate::send_object::{SendError, Sender};
 
 /// Called with what is done and what there is to do.
@@ -34,7 +38,12 @@ pub struct SendReport {
     pub bytes: u64,
     /// Files that did not arrive, and why.
     pub failures: Vec<(PathBuf, String)>,
+    /// Whether the peer was lost on the way, so that more may arrive at another time.
+    pub lost: bool,
 }
+
+/// Stored, uncompressed, and up to three syntaxes of a mode.
+const CONTEXTS_PER_KIND: usize = 5;
 
 /// SOP class and transfer syntax: what a presentation context is for.
 type Kind = (Uid, Uid);
@@ -48,13 +57,18 @@ struct Candidate {
     length: u64,
 }
 
-/// Sends files. Those that are no objects, and those refused, are listed in the report.
+/// Who recompresses objects for a peer that takes, or wants, another compression; and the quality.
+pub type Codecs<'a> = Option<(&'a CodecPool, u8)>;
+
+/// Sends files, as acrnema.map says with codecs. Those that are no objects, and those refused, are listed in
+/// the report.
 ///
 /// Errors: the first association cannot be had.
 pub fn send(
     caller: &Caller,
     peer: &Destination,
     files: &[PathBuf],
+    codecs: Codecs<'_>,
     progress: Progress<'_>,
 ) -> Result<SendReport, LinkError> {
     let mut report = SendReport::default();
@@ -67,27 +81,37 @@ pub fn send(
     }
     let total = files.len() as u64;
     for (number, group) in groups(objects).into_iter().enumerate() {
-        let requestor = match Requestor::connect(caller, peer, &proposals(&group), ">".into()) {
+        let kinds = group
+            .iter()
+            .map(|object| (object.sop_class, object.layout.syntax.uid()));
+        let proposals = outgoing::proposals(kinds, &peer.compression, codecs.is_some());
+        let requestor = match Requestor::connect(caller, peer, &proposals, ">".into()) {
             Ok(requestor) => requestor,
             Err(error) if number == 0 => return Err(error),
             Err(error) => {
                 let why = error.to_string();
+                report.lost = true;
                 report
                     .failures
                     .extend(group.into_iter().map(|o| (o.path, why.clone())));
                 continue;
             }
         };
-        send_group(requestor, group, &mut report, &mut |done| {
+        let form = (&peer.compression, codecs);
+        send_group(requestor, group, form, &mut report, &mut |done| {
             progress(done, total);
         });
     }
     Ok(report)
 }
 
+/// What the peer is to get, and who makes it.
+type Form<'a> = (&'a Compression, Codecs<'a>);
+
 fn send_group(
     mut requestor: Requestor,
     group: Vec<Candidate>,
+    form: Form<'_>,
     report: &mut SendReport,
     progress: &mut dyn FnMut(u64),
 ) {
@@ -96,7 +120,7 @@ fn send_group(
     for object in group {
         let outcome = match &broken {
             Some(why) => Err(SendError::Object(why.clone())),
-            None => send_one(&mut requestor, &mut sender, &object),
+            None => send_one(&mut requestor, &mut sender, &object, form),
         };
         match outcome {
             Ok(()) => {
@@ -106,6 +130,7 @@ fn send_group(
             Err(error) => {
                 let why = error.to_string();
                 if let SendError::Link(_) = error {
+                    report.lost = true;
                     broken = Some(format!("not sent: {why}"));
                 }
                 report.failures.push((object.path, why));
@@ -125,10 +150,11 @@ fn send_one(
     requestor: &mut Requestor,
     sender: &mut Sender,
     object: &Candidate,
+    (compression, codecs): Form<'_>,
 ) -> Result<(), SendError> {
     let unreadable = |error: io::Error| SendError::Object(error.to_string());
-    let mut wishes = wanted_syntaxes(object.layout.syntax, &Compression::default());
-    if object.layout.syntax.is_encapsulated() {
+    let mut wishes = wanted_syntaxes(object.layout.syntax, compression);
+    if object.layout.syntax.is_encapsulated() && codecs.is_none() {
         wishes.truncate(1);
     }
     let Some(context) = requestor.context_for(object.sop_class, &wishes) else {
@@ -138,14 +164,18 @@ fn send_one(
     };
     let context = (context.id, context.transfer_syntax);
     let file = File::open(&object.path).map_err(unreadable)?;
-    let outgoing = ReadyObject {
+    let recompressed = match codecs {
+        Some(codecs) => recompressed(object, &file, context.1, codecs)?,
+        None => None,
+    };
+    let outgoing = recompressed.unwrap_or_else(|| ReadyObject {
         syntax: object.layout.syntax,
         content: Content::File {
             file,
             offset: object.layout.dataset_offset,
         },
         length: object.length,
-    };
+    });
     let message_id = requestor.next_message_id();
     let request = CStoreRq {
         message_id,
@@ -167,6 +197,39 @@ fn send_one(
             Err(SendError::Object(why))
         }
     }
+}
+
+/// The object in a transfer syntax that only a codec can put it into; `None` for all others.
+fn recompressed(
+    object: &Candidate,
+    file: &File,
+    uid: Uid,
+    (pool, quality): (&CodecPool, u8),
+) -> Result<Option<ReadyObject>, SendError> {
+    let (syntax, target) = (object.layout.syntax, TransferSyntax::from_uid(&uid));
+    if syntax == target || is_convertible(syntax, target) {
+        return Ok(None);
+    }
+    let source = Source {
+        file: file.as_fd(),
+        offset: object.layout.dataset_offset,
+        length: object.length,
+        syntax,
+    };
+    let worked = pool.transcode(&source, &Wish::Syntax { uid, quality });
+    let worked = worked.map_err(|error| SendError::Object(error.to_string()))?;
+    Ok(match worked {
+        Transcoded::Kept => None,
+        Transcoded::New {
+            file,
+            length,
+            syntax,
+        } => Some(ReadyObject {
+            syntax,
+            content: Content::Shared(file),
+            length,
+        }),
+    })
 }
 
 /// Reads as much of a file as says what it is.
@@ -231,9 +294,9 @@ fn groups(objects: Vec<Candidate>) -> Vec<Vec<Candidate>> {
     let mut groups: Vec<(BTreeSet<Kind>, Vec<Candidate>)> = Vec::new();
     for object in objects {
         let kind = (object.sop_class, object.layout.syntax.uid());
-        // A kind may need two contexts: its own syntax and one for the forms we can make of it.
+        // A kind may need several contexts: its own syntax and those for the forms we can make of it.
         let fits = |(kinds, _): &&mut (BTreeSet<_>, Vec<_>)| {
-            kinds.contains(&kind) || (kinds.len() + 1) * 2 <= CONTEXTS_MAX
+            kinds.contains(&kind) || (kinds.len() + 1) * CONTEXTS_PER_KIND <= CONTEXTS_MAX
         };
         match groups.last_mut().filter(fits) {
             Some((kinds, members)) => {
@@ -244,11 +307,4 @@ fn groups(objects: Vec<Candidate>) -> Vec<Vec<Candidate>> {
         }
     }
     groups.into_iter().map(|(_, members)| members).collect()
-}
-
-fn proposals(group: &[Candidate]) -> Vec<Proposal> {
-    let kinds = group
-        .iter()
-        .map(|object| (object.sop_class, object.layout.syntax.uid()));
-    outgoing::proposals(kinds, &Compression::default(), false)
 }

@@ -3,14 +3,18 @@
 //! Who decides how long it stays open, and what is tried again, is above; here is one connection and one
 //! object at a time. An object counts as sent when the peer has answered with success or a warning.
 
+use pyserver_proto::convert::is_convertible;
 use pyserver_proto::dimse::{CStoreRq, Priority};
 use pyserver_proto::tag::Tag;
+use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::{self, Uid};
+use pyserver_store::codec_pool::{CodecPool, Wish};
+use pyserver_store::error::StoreError;
 use pyserver_store::held::Received;
 
 use crate::error::LinkError;
 use crate::peers::Destination;
-use crate::scu::{Caller, Proposal, Requestor};
+use crate::scu::{CONTEXTS_MAX, Caller, Proposal, Requestor};
 use crate::send_object::{SendError, Sender};
 
 /// Why an object did not arrive.
@@ -52,22 +56,28 @@ impl Forwarder {
         }
     }
 
-    /// Connects, with a presentation context for a SOP class and one for verification.
-    pub fn connect(&mut self, sop_class: Uid, syntaxes: &[Uid]) -> Result<(), LinkError> {
+    /// Connects, with a presentation context for each of these SOP classes and one for verification.
+    pub fn connect(&mut self, sop_classes: &[Uid], syntaxes: &[Uid]) -> Result<(), LinkError> {
         self.close(true);
         let proposal = |class| Proposal {
             abstract_syntax: class,
             transfer_syntaxes: syntaxes.to_vec(),
             as_scp: false,
         };
-        let proposals = [
-            proposal(sop_class),
-            proposal(Uid::from_static(uid::VERIFICATION)),
-        ];
+        let verification = Uid::from_static(uid::VERIFICATION);
+        let classes = sop_classes.iter().take(CONTEXTS_MAX - 1);
+        let classes = classes.chain([&verification]);
+        let proposals: Vec<Proposal> = classes.map(|class| proposal(*class)).collect();
         let id = ">".to_owned();
         let requestor = Requestor::connect(&self.caller, &self.peer, &proposals, id)?;
         self.open = Some(requestor);
         Ok(())
+    }
+
+    /// The first of these transfer syntaxes that the peer accepted for a SOP class.
+    pub fn accepted(&self, sop_class: Uid, syntaxes: &[Uid]) -> Option<Uid> {
+        let context = self.open.as_ref()?.context_for(sop_class, syntaxes)?;
+        Some(context.transfer_syntax)
     }
 
     /// Whether there is an association.
@@ -75,9 +85,15 @@ impl Forwarder {
         self.open.is_some()
     }
 
-    /// Sends an object in the first of these transfer syntaxes that the peer accepted.
-    pub fn send(&mut self, object: &Received, syntaxes: &[Uid]) -> Result<Answered, ForwardError> {
-        let answered = self.send_on_open(object, syntaxes);
+    /// Sends an object in the first of these transfer syntaxes that the peer accepted; `codecs` puts it
+    /// into one that it is not in, with this quality.
+    pub fn send(
+        &mut self,
+        object: &Received,
+        syntaxes: &[Uid],
+        codecs: Option<(&CodecPool, u8)>,
+    ) -> Result<Answered, ForwardError> {
+        let answered = self.send_on_open(object, syntaxes, codecs);
         if let Err(ForwardError::Link(_)) = &answered {
             // Half a message may be under way: nothing more can go out.
             if let Some(mut requestor) = self.open.take() {
@@ -91,6 +107,7 @@ impl Forwarder {
         &mut self,
         object: &Received,
         syntaxes: &[Uid],
+        codecs: Option<(&CodecPool, u8)>,
     ) -> Result<Answered, ForwardError> {
         let Some(requestor) = &mut self.open else {
             return Err(ForwardError::Object("there is no association".to_owned()));
@@ -102,9 +119,19 @@ impl Forwarder {
             )));
         };
         let context = (context.id, context.transfer_syntax);
-        let ready = object
-            .ready()
-            .map_err(|error| ForwardError::Object(error.to_string()))?;
+        let unsendable = |error: StoreError| ForwardError::Object(error.to_string());
+        let target = TransferSyntax::from_uid(&context.1);
+        let stored = object.instance.syntax();
+        let recompressed = match codecs {
+            Some((pool, quality)) if stored != target && !is_convertible(stored, target) => {
+                let uid = context.1;
+                let wish = Wish::Syntax { uid, quality };
+                object.recompressed(pool, &wish).map_err(unsendable)?
+            }
+            _ => None,
+        };
+        let ready = recompressed.as_ref().unwrap_or(object).ready();
+        let ready = ready.map_err(unsendable)?;
         let message_id = requestor.next_message_id();
         let request = CStoreRq {
             message_id,

@@ -12,7 +12,7 @@ use pyserver_proto::convert::is_convertible;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
 use pyserver_store::codec_pool::CodecPool;
-use pyserver_store::conversion::Conversion;
+use pyserver_store::conversion::{Conversion, Edit};
 use pyserver_store::locate::Located;
 use pyserver_store::lookahead::ReadyObject;
 
@@ -136,6 +136,7 @@ pub fn conversion(
     contexts: Vec<AcceptedContext>,
     compression: Compression,
     lossy_quality: u8,
+    edit: Option<Edit>,
 ) -> Conversion {
     let quality = match compression.quality {
         0 => lossy_quality,
@@ -148,6 +149,7 @@ pub fn conversion(
             .collect()
     };
     Conversion {
+        edit,
         pool,
         targets: Box::new(targets),
         quality,

@@ -34,6 +34,7 @@ pub fn fill(
             }
             Ok(())
         }
+        Content::Shared(file) => read_gaps(file, at, gaps),
         Content::File { file, offset } => read_gaps(file, offset + at, gaps),
     }
 }

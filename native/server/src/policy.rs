@@ -1,8 +1,9 @@
-//! What a site's rules decide about objects that arrive, and the bell that wakes who does queued work.
+//! What a site's rules decide about objects, requests and answers, and the bell that wakes who does queued
+//! work.
 //!
-//! The engine knows no rule language: it hands each object to a [`Policy`] where there is one, and does
-//! what the [`Verdict`] says. Without import rules no object comes here, and export work is queued
-//! without asking anyone: rules look at it after the object is stored.
+//! The engine knows no rule language: at each [`Hook`] that a [`Policy`] has rules for it hands over the
+//! object, or the identifier, and does what it hears. Where there are no rules for a hook nothing is held,
+//! copied or asked; export work is queued without asking anyone: rules look at it after the object is stored.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,60 @@ pub struct Origin {
     pub association: String,
 }
 
+/// A moment at which rules may have a say, by the name of its converter in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// An object has arrived: see [`Policy::import`].
+    Import,
+    /// The identifier of a C-FIND.
+    Query,
+    /// The identifier of a C-MOVE or C-GET.
+    Retrieve,
+    /// One answer of a C-FIND.
+    QueryResult,
+    /// A copy of an object that goes out for a C-MOVE or C-GET.
+    RetrieveResult,
+    /// An object that the archive does not take.
+    RejectedImage,
+}
+
+impl Hook {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Import,
+        Self::Query,
+        Self::Retrieve,
+        Self::QueryResult,
+        Self::RetrieveResult,
+        Self::RejectedImage,
+    ];
+
+    /// What its converters are called.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Import => "Import",
+            Self::Query => "Query",
+            Self::Retrieve => "Retrieve",
+            Self::QueryResult => "QueryResult",
+            Self::RetrieveResult => "RetrieveResult",
+            Self::RejectedImage => "RejectedImage",
+        }
+    }
+}
+
+/// What rules say at a hook other than [`Hook::Import`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// Goes on as it now is.
+    Keep,
+    /// Does not go on (`destroy`).
+    Drop,
+    /// A refused object is to be stored once more.
+    Retry,
+    /// A rule failed: nothing may go on unchanged.
+    Failed(String),
+}
+
 /// What becomes of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -27,6 +82,8 @@ pub enum Verdict {
     Store {
         /// `MAGn`, if a rule chose one.
         device: Option<u16>,
+        /// Whether a rule chose its compression, so that `IncomingCompression` does not count.
+        as_it_is: bool,
         /// Work to queue in the same transaction.
         jobs: Vec<Vec<u8>>,
     },
@@ -43,10 +100,23 @@ pub enum Verdict {
 
 /// A site's rules.
 pub trait Policy: Send + Sync {
+    /// Whether there are rules for a hook. Cheap: it is asked for every request.
+    fn has(&self, hook: Hook) -> bool;
+
+    /// Looks at what a hook is about, may change it, and decides. `about` is the AE title that a retrieve
+    /// goes to. Nothing comes back where the rules broke down.
+    fn rule(
+        &self,
+        hook: Hook,
+        object: Received,
+        origin: &Origin,
+        about: &str,
+    ) -> (Option<Received>, Ruling);
+
     /// Looks at an object, may change it, and decides. Called on the association's thread, which waits.
     fn import(&self, object: Received, origin: &Origin) -> (Option<Received>, Verdict);
 
-    /// An association that sent objects has ended.
+    /// An association has ended.
     fn ended(&self, association: &str);
 }
 
@@ -73,15 +143,16 @@ impl Bell {
     }
 }
 
-/// The record of one image's work for one export converter: fields of text, a tab between them.
+/// The record of one image's work: fields of text, a tab between them.
 ///
-/// `export`, number of the converter, SOP Instance UID, calling and called AE title, Unix time.
-pub fn export_job(converter: u32, sop_instance: &str, origin: &Origin, time_s: u64) -> Vec<u8> {
+/// Kind (`export` or `mirror`), number of the converter, SOP Instance UID, calling and called AE title, Unix
+/// time.
+pub fn job(kind: &str, converter: u32, sop: &str, origin: &Origin, time_s: u64) -> Vec<u8> {
     let plain = |text: &str| text.replace(|c: char| c.is_control(), "?");
     [
-        "export".to_owned(),
+        kind.to_owned(),
         converter.to_string(),
-        plain(sop_instance),
+        plain(sop),
         plain(&origin.calling_ae),
         plain(&origin.called_ae),
         time_s.to_string(),
@@ -115,7 +186,7 @@ mod tests {
             association: String::new(),
         };
         assert_eq!(
-            export_job(3, "1.2", &origin, 7),
+            job("export", 3, "1.2", &origin, 7),
             b"export\t3\t1.2\tA?B\tC\t7".to_vec()
         );
     }

@@ -6,7 +6,7 @@
 //! Whatever goes wrong, the object is stored as it was received, and the log says why. Where a site has
 //! rules they come first, and see the object as it was received.
 
-use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use pyserver_proto::dimse::CStoreRq;
@@ -141,19 +141,19 @@ fn wish(session: &Session, syntax: TransferSyntax) -> Option<Wish> {
 /// Stores an object that rules have seen, in the mode that is configured.
 pub fn store_in_mode(
     session: &Session,
-    object: Received,
+    object: &Received,
     sender: Sender<'_>,
     device: Option<u16>,
     jobs: Vec<Vec<u8>>,
 ) -> Result<StoreOutcome, StoreError> {
     let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
-    let changed = change(session, &object).unwrap_or_else(|why| {
+    let changed = change(session, object).unwrap_or_else(|why| {
         session.log(Level::Warning, as_received(sop.as_str(), &why));
         None
     });
-    let object = changed.unwrap_or(object);
+    let object = changed.as_ref().unwrap_or(object);
     let archive = &session.shared.archive;
-    archive.store_received(&object, sender, device, jobs)
+    archive.store_received(object, sender, device, jobs)
 }
 
 /// The object in its new form, if it gets one.
@@ -176,11 +176,12 @@ fn change(session: &Session, object: &Received) -> Result<Option<Received>, Stri
     match worked.map_err(|error| error.to_string())? {
         Transcoded::Kept => Ok(None),
         Transcoded::New {
-            mut file, syntax, ..
+            file,
+            length,
+            syntax,
         } => {
-            let mut bytes = Vec::new();
-            std::io::Seek::rewind(&mut file)
-                .and_then(|()| file.read_to_end(&mut bytes))
+            let mut bytes = vec![0; length as usize];
+            file.read_exact_at(&mut bytes, 0)
                 .map_err(|error| error.to_string())?;
             let changed = Received::from_dataset(bytes, syntax);
             changed.map(Some).map_err(|error| error.to_string())

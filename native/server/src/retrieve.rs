@@ -1,5 +1,7 @@
 //! What C-MOVE and C-GET share: finding the objects, choosing contexts, answering the requestor.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pyserver_proto::association::Event;
@@ -8,16 +10,25 @@ use pyserver_proto::dimse::{CommandRequest, CommandResponse};
 use pyserver_proto::query::{InformationModel, Query, QueryOptions};
 use pyserver_proto::status::Status;
 use pyserver_proto::uid::Uid;
+use pyserver_store::conversion::Edit;
+use pyserver_store::error::StoreError;
 use pyserver_store::find::FindProgress;
+use pyserver_store::held::Received;
 use pyserver_store::locate::Located;
 use pyserver_store::plan::BoundQuery;
 
 use crate::error::LinkError;
 use crate::link::Link;
 use crate::log::{Level, escaped};
+use crate::policy::{Hook, Ruling};
 use crate::reply::Answer;
 use crate::session::Session;
 use crate::sub_operations::Books;
+
+/// What a C-FIND is answered with when rules stop it.
+const BLOCKED_QUERY: Status = Status(0xC011);
+/// What a C-MOVE or C-GET is answered with when rules stop it.
+const BLOCKED_RETRIEVE: Status = Status(0xC013);
 
 /// Rows read under one read transaction.
 const PAGE_ROWS: usize = 256;
@@ -49,14 +60,16 @@ impl Identity {
 /// A refusal of the whole retrieve: status and reason.
 pub type Refused = (Status, String);
 
-/// The objects an identifier names, in the order they will be sent.
+/// The objects an identifier names, in the order they will be sent. `destination` is empty for C-GET.
 pub fn locate(
     session: &Session,
     model: InformationModel,
     context_id: u8,
     identifier: &[u8],
+    destination: &str,
 ) -> Result<Vec<Located>, Refused> {
-    let query = parse_query(session, model, context_id, identifier)?;
+    let identifier = revised(session, Hook::Retrieve, context_id, identifier, destination)?;
+    let query = parse_query(session, model, context_id, &identifier)?;
     let archive = &session.shared.archive;
     let bound = BoundQuery::bind_retrieve(&query, archive.index())
         .map_err(|error| (Status(error.status()), error.to_string()))?;
@@ -70,6 +83,50 @@ pub fn locate(
             return Ok(objects);
         }
     }
+}
+
+/// An identifier as the site's rules leave it.
+///
+/// Errors: they stop the request, or one of them failed.
+pub fn revised<'a>(
+    session: &Session,
+    hook: Hook,
+    context_id: u8,
+    identifier: &'a [u8],
+    about: &str,
+) -> Result<Cow<'a, [u8]>, Refused> {
+    let Some(policy) = session.rules_for(hook) else {
+        return Ok(Cow::Borrowed(identifier));
+    };
+    let unreadable = |error: StoreError| (Status::CANNOT_UNDERSTAND, error.to_string());
+    let syntax = session.syntax_of(context_id);
+    let object = Received::from_dataset(identifier.to_vec(), syntax).map_err(unreadable)?;
+    // The statuses of a real Conquest.
+    let status = if hook == Hook::Query {
+        BLOCKED_QUERY
+    } else {
+        BLOCKED_RETRIEVE
+    };
+    match policy.rule(hook, object, &session.origin(), about) {
+        (_, Ruling::Drop) => Err((status, "a converter stops this request".to_owned())),
+        (_, Ruling::Failed(why)) => Err((status, format!("a converter failed: {why}"))),
+        (Some(object), _) => object.dataset().map(Cow::Owned).map_err(unreadable),
+        (None, _) => Err((status, "the rules kept the identifier".to_owned())),
+    }
+}
+
+/// What rules do to copies of objects that are sent.
+pub fn edit(session: &Session, destination: &str) -> Option<Edit> {
+    let policy = Arc::clone(session.rules_for(Hook::RetrieveResult)?);
+    let (origin, destination) = (session.origin(), destination.to_owned());
+    Some(Box::new(move |object| {
+        match policy.rule(Hook::RetrieveResult, object, &origin, &destination) {
+            (_, Ruling::Failed(why)) => Err(format!("a converter failed: {why}")),
+            (_, Ruling::Drop) => Err("a converter keeps it here".to_owned()),
+            (Some(object), _) => Ok(object),
+            (None, _) => Err("the rules kept the object".to_owned()),
+        }
+    }))
 }
 
 /// Reads an identifier in the syntax of its context.

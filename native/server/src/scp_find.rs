@@ -4,18 +4,22 @@
 //! looked at for C-CANCEL.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use pyserver_proto::dimse::{CFindRq, CommandRequest, CommandResponse};
 use pyserver_proto::query::InformationModel;
 use pyserver_proto::status::Status;
+use pyserver_store::error::StoreError;
 use pyserver_store::find::FindProgress;
+use pyserver_store::held::Received;
 use pyserver_store::plan::{BindOptions, BoundQuery};
 use pyserver_store::respond::ResponseEncoder;
 
 use crate::error::LinkError;
 use crate::link::OUTPUT_BYTES_MAX;
 use crate::log::{Level, escaped};
+use crate::policy::{Hook, Policy, Ruling};
 use crate::reply::Answer;
 use crate::retrieve;
 use crate::session::Session;
@@ -97,9 +101,11 @@ fn search(
     identifier: &[u8],
     matches: &mut u64,
 ) -> Result<End, SearchError> {
-    let query = retrieve::parse_query(session, model, context_id, identifier)
+    let identifier = retrieve::revised(session, Hook::Query, context_id, identifier, "")
         .map_err(SearchError::Refused)?;
-    let archive = std::sync::Arc::clone(&session.shared.archive);
+    let query = retrieve::parse_query(session, model, context_id, &identifier)
+        .map_err(SearchError::Refused)?;
+    let archive = Arc::clone(&session.shared.archive);
     let options = BindOptions {
         own_ae: session.settings.ae_title.clone(),
         computed_fields: session.settings.computed_fields,
@@ -115,7 +121,9 @@ fn search(
         0 => u64::MAX,
         limit => limit,
     };
+    let result_rules = session.rules_for(Hook::QueryResult).cloned();
     let mut record = Vec::with_capacity(1024);
+    let mut held = Vec::new();
     let mut answers = archive.answers(&bound).map_err(unable)?;
     loop {
         let association = &mut session.link.association;
@@ -127,11 +135,24 @@ fn search(
                 *matches += 1;
                 record.clear();
                 encoder.encode(row, &mut record);
+                if result_rules.is_some() {
+                    held.push(record.clone());
+                    return ControlFlow::Continue(());
+                }
                 association.send_command(context_id, &pending);
                 association.send_dataset(context_id, &record);
                 ControlFlow::Continue(())
             })
             .map_err(unable)?;
+        // Rules may ask the index, so they wait until the page's transaction has ended.
+        for record in held.drain(..) {
+            let Some(record) = revised(session, result_rules.as_ref(), context_id, record) else {
+                continue;
+            };
+            let association = &mut session.link.association;
+            association.send_command(context_id, &pending);
+            association.send_dataset(context_id, &record);
+        }
         let more = progress == FindProgress::More;
         if *matches >= limit && more {
             return Ok(End::Limit);
@@ -146,4 +167,27 @@ fn search(
             return Ok(End::Cancelled);
         }
     }
+}
+
+/// An answer as the site's rules leave it; `None`: it is not given. One whose rule failed is not given
+/// either.
+fn revised(
+    session: &Session,
+    rules: Option<&Arc<dyn Policy>>,
+    context_id: u8,
+    record: Vec<u8>,
+) -> Option<Vec<u8>> {
+    let policy = rules?;
+    let object = Received::from_dataset(record, session.syntax_of(context_id));
+    let ruled = object.map(|object| policy.rule(Hook::QueryResult, object, &session.origin(), ""));
+    let revised = ruled.and_then(|(object, ruling)| match (object, ruling) {
+        (_, Ruling::Drop) => Ok(None),
+        (Some(object), Ruling::Keep | Ruling::Retry) => object.dataset().map(Some),
+        (_, Ruling::Failed(why)) => Err(StoreError::Config(why)),
+        (None, _) => Ok(None),
+    });
+    revised.unwrap_or_else(|error| {
+        session.log(Level::Warning, format!("an answer is left out: {error}"));
+        None
+    })
 }

@@ -32,7 +32,7 @@ pub fn perform(
     Stats::add(&session.shared.stats.gets, 1);
     let message_id = request.message_id;
     let request = CommandRequest::CGet(request.clone());
-    let located = match retrieve::locate(session, model, context_id, identifier) {
+    let located = match retrieve::locate(session, model, context_id, identifier, "") {
         Ok(located) => located,
         Err(refused) => return retrieve::refuse(session, context_id, &request, &refused),
     };
@@ -53,6 +53,7 @@ pub fn perform(
         contexts.clone(),
         compression.clone(),
         settings.lossy_quality,
+        retrieve::edit(session, &session.calling_ae),
     );
     let ahead = LookAhead::start_converting(
         archive,

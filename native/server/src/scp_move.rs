@@ -51,7 +51,7 @@ pub fn perform(
         );
         return retrieve::refuse(session, context_id, &asked, &refused);
     };
-    let located = match retrieve::locate(session, model, context_id, identifier) {
+    let located = match retrieve::locate(session, model, context_id, identifier, &ae) {
         Ok(located) => located,
         Err(refused) => return retrieve::refuse(session, context_id, &asked, &refused),
     };
@@ -60,6 +60,7 @@ pub fn perform(
         sender: Sender::default(),
         originator: (AeTitle::new(&session.calling_ae).ok(), request.message_id),
         compression: destination.compression.clone(),
+        destination: ae.clone(),
         bytes: 0,
     };
     let mut receiver = None;
@@ -140,6 +141,7 @@ struct Mover {
     sender: Sender,
     originator: (Option<AeTitle>, u16),
     compression: Compression,
+    destination: String,
     bytes: u64,
 }
 
@@ -164,6 +166,7 @@ impl Mover {
             requestor.link.association.contexts().to_vec(),
             self.compression.clone(),
             settings.lossy_quality,
+            retrieve::edit(session, &self.destination),
         );
         let ahead = LookAhead::start_converting(
             archive,

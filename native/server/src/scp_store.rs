@@ -14,7 +14,7 @@ use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome, StoreTime
 
 use crate::error::LinkError;
 use crate::log::{Level, escaped};
-use crate::policy::{Verdict, export_job};
+use crate::policy::{Hook, Ruling, Verdict, job};
 use crate::receive_codec::{Waiting, store_in_mode};
 use crate::reply::Answer;
 use crate::session::Session;
@@ -50,7 +50,9 @@ impl StoreReceiver {
     pub fn begin(session: &mut Session, context_id: u8, request: CStoreRq) -> Self {
         let began = Instant::now();
         session.link.waited = Duration::ZERO;
-        let arriving = if session.policy.is_some() {
+        let rules = [Hook::Import, Hook::RejectedImage];
+        let is_held = rules.iter().any(|hook| session.rules_for(*hook).is_some());
+        let arriving = if is_held {
             let holder = session.shared.archive.hold(session.syntax_of(context_id));
             holder.map(|holder| Arriving::Held(Box::new(holder)))
         } else if let Some(waiting) = Waiting::begin(session, context_id, &request) {
@@ -124,7 +126,9 @@ impl StoreReceiver {
                 .map(Done::Stored),
             Err(error) => Err(error),
         };
-        if outcome.is_ok() && !session.settings.export_converters.is_empty() {
+        // Import rules may have queued work, too.
+        let has_rules = session.rules_for(Hook::Import).is_some();
+        if outcome.is_ok() && (has_rules || session.settings.queues_work()) {
             session.shared.bell.ring();
         }
         let stats = &session.shared.stats;
@@ -205,11 +209,18 @@ impl StoreReceiver {
 
 /// Asks the site's rules, then does as they say.
 fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
-    let Some(policy) = &session.policy else {
-        return Err(StoreError::Closed);
-    };
     let archive = &session.shared.archive;
-    let (object, verdict) = policy.import(object, &session.origin());
+    let (object, verdict) = match session.rules_for(Hook::Import) {
+        Some(policy) => policy.import(object, &session.origin()),
+        None => {
+            let verdict = Verdict::Store {
+                device: None,
+                as_it_is: false,
+                jobs: Vec::new(),
+            };
+            (Some(object), verdict)
+        }
+    };
     match (verdict, object) {
         (Verdict::Discard, _) => Ok(Done::Discarded),
         (Verdict::Refuse { status, why }, _) => Err(StoreError::refused(status, why)),
@@ -217,29 +228,76 @@ fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
             archive.failed_status(),
             "the rules kept the object",
         )),
-        (Verdict::Store { device, mut jobs }, Some(object)) => {
-            let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
-            jobs.extend(export_jobs(session, sop.as_str()));
-            let sender = Sender {
-                calling_ae: &session.calling_ae,
-                called_ae: &session.called_ae,
-                durability: None,
+        (
+            Verdict::Store {
+                device,
+                as_it_is,
+                jobs,
+            },
+            Some(object),
+        ) => {
+            let form = (device, as_it_is);
+            let stored = match store(session, &object, form, jobs.clone()) {
+                Err(error @ StoreError::Refused { .. }) => {
+                    let object = appeal(session, object, error)?;
+                    store(session, &object, form, jobs)?
+                }
+                stored => stored?,
             };
-            let stored = store_in_mode(session, object, sender, device, jobs)?;
             Ok(Done::Stored(stored))
         }
     }
 }
 
-/// One for each export converter.
+/// Stores an object that rules have seen, on a device if one was chosen, perhaps in the form that it has.
+fn store(
+    session: &Session,
+    object: &Received,
+    (device, as_it_is): (Option<u16>, bool),
+    mut jobs: Vec<Vec<u8>>,
+) -> Result<StoreOutcome, StoreError> {
+    let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
+    jobs.extend(export_jobs(session, sop.as_str()));
+    let sender = Sender {
+        calling_ae: &session.calling_ae,
+        called_ae: &session.called_ae,
+        durability: None,
+    };
+    if as_it_is {
+        let archive = &session.shared.archive;
+        return archive.store_received(object, sender, device, jobs);
+    }
+    store_in_mode(session, object, sender, device, jobs)
+}
+
+/// Shows rules an object that was refused: they may change it and have it stored once more.
+fn appeal(session: &Session, object: Received, error: StoreError) -> Result<Received, StoreError> {
+    let Some(policy) = session.rules_for(Hook::RejectedImage) else {
+        return Err(error);
+    };
+    match policy.rule(Hook::RejectedImage, object, &session.origin(), "") {
+        (Some(object), Ruling::Retry) => Ok(object),
+        (_, Ruling::Failed(why)) => {
+            session.log(Level::Warning, escaped(why.as_bytes()));
+            Err(error)
+        }
+        _ => Err(error),
+    }
+}
+
+/// One for each export converter, and one for the mirror.
 pub fn export_jobs(session: &Session, sop_instance: &str) -> Vec<Vec<u8>> {
-    let converters = &session.settings.export_converters;
-    if converters.is_empty() {
+    let settings = &session.settings;
+    if !settings.queues_work() {
         return Vec::new();
     }
     let origin = session.origin();
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let time_s = now.map_or(0, |elapsed| elapsed.as_secs());
-    let job = |number: &u32| export_job(*number, sop_instance, &origin, time_s);
-    converters.iter().map(job).collect()
+    let export = |number: &u32| job("export", *number, sop_instance, &origin, time_s);
+    let mut jobs: Vec<_> = settings.export_converters.iter().map(export).collect();
+    if settings.has_mirrors {
+        jobs.push(job("mirror", 0, sop_instance, &origin, time_s));
+    }
+    jobs
 }

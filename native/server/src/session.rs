@@ -18,7 +18,7 @@ use crate::acceptance::{self, Acceptance};
 use crate::error::LinkError;
 use crate::link::{Link, Received};
 use crate::log::Level;
-use crate::policy::{Origin, Policy};
+use crate::policy::{Hook, Origin, Policy};
 use crate::reply::Answer;
 use crate::scp_store::StoreReceiver;
 use crate::scp_table::{self, Service};
@@ -151,6 +151,11 @@ impl Session {
             called_ae: self.called_ae.clone(),
             association: self.link.id.clone(),
         }
+    }
+
+    /// The site's rules, if it has some for this hook.
+    pub fn rules_for(&self, hook: Hook) -> Option<&Arc<dyn Policy>> {
+        self.policy.as_ref().filter(|policy| policy.has(hook))
     }
 
     /// The transfer syntax of a context's data sets.

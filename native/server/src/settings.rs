@@ -67,6 +67,15 @@ pub struct Settings {
     pub computed_fields: bool,
     /// Numbers of the export converters that stored objects are queued for.
     pub export_converters: Vec<u32>,
+    /// Whether stored objects are queued for mirror devices.
+    pub has_mirrors: bool,
     /// Verbosity of the log (`DebugLevel`): 0 to 4.
     pub debug_level: u8,
+}
+
+impl Settings {
+    /// Whether a stored object has work to do afterwards.
+    pub fn queues_work(&self) -> bool {
+        self.has_mirrors || !self.export_converters.is_empty()
+    }
 }

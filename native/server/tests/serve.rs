@@ -136,6 +136,7 @@ fn settings() -> Settings {
         find_results_max: 0,
         computed_fields: true,
         export_converters: Vec::new(),
+        has_mirrors: false,
         debug_level: 0,
     }
 }
@@ -189,7 +190,14 @@ fn filled() -> (Site, Vec<Dataset>) {
         .map(|(p, n)| image(n, p))
         .collect();
     let files = write_files(&site.folder, TransferSyntax::ExplicitLittleEndian, &images);
-    let report = client::send(&caller("ANYONE"), &site.peer(), &files, &mut |_, _| ()).unwrap();
+    let report = client::send(
+        &caller("ANYONE"),
+        &site.peer(),
+        &files,
+        None,
+        &mut |_, _| (),
+    )
+    .unwrap();
     assert_eq!(
         (report.sent, report.failures.len()),
         (5, 0),

@@ -208,7 +208,7 @@ fn change(prepared: &Prepared) -> StoreChange<'_> {
             transfer_syntax: "1.2.840.10008.1.2.1",
             file_bytes: 526_000,
             dataset_offset: 400,
-            hash: [7; 32],
+            hash: [7; 16],
             pixel: &[0; 12],
         },
         header: &prepared.header,

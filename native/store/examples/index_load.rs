@@ -221,13 +221,13 @@ fn file_name(rows: &RowValues) -> String {
     format!("{patient}/{series}_0003_{number:06}_17952877320000.dcm")
 }
 
-/// 32 bytes that look like a hash.
-fn digest(text: &[u8]) -> [u8; 32] {
+/// 16 bytes that look like a hash.
+fn digest(text: &[u8]) -> [u8; 16] {
     let sum = text
         .iter()
         .fold(0_u64, |sum, &b| sum.wrapping_mul(31) + u64::from(b));
     let mut random = Random::of(8, sum & ((1 << 56) - 1));
-    let mut hash = [0; 32];
+    let mut hash = [0; 16];
     for part in hash.chunks_mut(8) {
         part.copy_from_slice(&random.next().to_be_bytes());
     }

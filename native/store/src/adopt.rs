@@ -160,7 +160,7 @@ impl WriteTxn<'_> {
                 transfer_syntax: "",
                 file_bytes: 0,
                 dataset_offset: 0,
-                hash: [0; 32],
+                hash: [0; 16],
                 pixel: &[],
             },
             header: &[],

@@ -228,7 +228,7 @@ impl Archive {
             transfer_syntax: String::new(),
             file_bytes: 0,
             dataset_offset: 0,
-            hash: [0; 32],
+            hash: [0; 16],
             pixel: Vec::new(),
             stored_by: PendingId(0),
         };

@@ -7,6 +7,7 @@
 //! not say stays.
 
 use crate::changes::ChangeKind;
+use crate::content_hash::ContentHash;
 use crate::extract::{RowValues, Warning, printable};
 use crate::heads::{FileFacts, ImageHead, ImageRow, put_image};
 use crate::index::WriteTxn;
@@ -37,8 +38,8 @@ pub struct BlobFacts<'a> {
     pub file_bytes: u64,
     /// Where the data set begins in the file.
     pub dataset_offset: u32,
-    /// BLAKE3 of the data set.
-    pub hash: [u8; 32],
+    /// Hash of the data set.
+    pub hash: ContentHash,
     /// Pixel data and frame offsets, opaque to the index.
     pub pixel: &'a [u8],
 }

@@ -68,7 +68,7 @@ impl Fixture {
             transfer_syntax: "1.2.840.10008.1.2.1",
             file_bytes: 1000,
             dataset_offset: 340,
-            hash: [1; 32],
+            hash: [1; 16],
             pixel: &[],
         };
         edit(&mut blob);

@@ -12,7 +12,7 @@ use crate::reply::Promise;
 /// Acknowledged stores in a transaction that nothing else forces to commit.
 const UNCOMMITTED_MAX: usize = 2048;
 /// How long an acknowledged store stays uncommitted at most.
-const UNCOMMITTED_DELAY_MAX: Duration = Duration::from_millis(100);
+const UNCOMMITTED_DELAY_MAX: Duration = Duration::from_millis(250);
 
 /// The open transaction.
 pub(crate) struct Batch<'i> {

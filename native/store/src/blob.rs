@@ -31,6 +31,8 @@ pub trait Disk: Send + Sync + 'static {
     fn write_at(&self, blob: &BlobFile, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Asks the kernel to start writing a range out; a hint.
     fn start_write_back(&self, blob: &BlobFile, offset: u64, length: u64);
+    /// Has the kernel write a file out and waits until it has; a hint that promises nothing.
+    fn write_out(&self, path: &Path);
     /// The content, and the name for a new file where the file system needs no more, survive a power cut.
     fn sync(&self, blob: &BlobFile) -> io::Result<()>;
     /// A folder's names survive a power cut.
@@ -77,7 +79,15 @@ impl Disk for SystemDisk {
     }
 
     fn start_write_back(&self, blob: &BlobFile, offset: u64, length: u64) {
-        start_write_back(&blob.file, offset, length);
+        sync_range(&blob.file, offset, length, libc::SYNC_FILE_RANGE_WRITE);
+    }
+
+    fn write_out(&self, path: &Path) {
+        // Gone or moved meanwhile: then there is nothing to write out under this name.
+        if let Ok(file) = File::open(path) {
+            let and_wait = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+            sync_range(&file, 0, 0, and_wait);
+        }
     }
 
     fn sync(&self, blob: &BlobFile) -> io::Result<()> {
@@ -125,21 +135,14 @@ impl Disk for SystemDisk {
     }
 }
 
-/// `sync_file_range` with WRITE only: starts write-out, waits for nothing, promises nothing.
-fn start_write_back(file: &File, offset: u64, length: u64) {
+/// `sync_file_range`: writes data out, no metadata, and flushes nothing. A length of 0 reaches to the end.
+fn sync_range(file: &File, offset: u64, length: u64, flags: libc::c_uint) {
     use std::os::fd::AsRawFd;
     let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
         return;
     };
     // SAFETY: the descriptor is open for the whole call, and the call touches no memory of ours.
-    let _hint = unsafe {
-        libc::sync_file_range(
-            file.as_raw_fd(),
-            offset,
-            length,
-            libc::SYNC_FILE_RANGE_WRITE,
-        )
-    };
+    let _hint = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, flags) };
 }
 
 #[cfg(test)]
@@ -155,6 +158,8 @@ mod tests {
         let blob = disk.create(&deep.join("x.part")).unwrap();
         disk.write_at(&blob, b"hello", 3).unwrap();
         disk.start_write_back(&blob, 0, 8);
+        disk.write_out(&blob.path);
+        disk.write_out(&deep.join("none"));
         disk.sync(&blob).unwrap();
         disk.sync_folder(&deep).unwrap();
         assert_eq!(

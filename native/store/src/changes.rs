@@ -9,6 +9,7 @@ use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
 use crate::lmdb::{append, from_key};
 use crate::schema::{ImageKey, Level};
+use crate::uidmods::UidMod;
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,9 +157,15 @@ impl WriteTxn<'_> {
         Ok(())
     }
 
-    /// Queues payloads.
+    /// Queues payloads; changed UIDs among them go to their table.
     pub(crate) fn put_jobs(&mut self, jobs: &[&[u8]]) -> Result<(), IndexError> {
         for job in jobs {
+            if let Some(change) = UidMod::from_record(job) {
+                if self.uid_mod(&change.old, &change.stage)?.is_none() {
+                    self.put_uid_mod(&change)?;
+                }
+                continue;
+            }
             self.counters.job += 1;
             let key = self.counters.job.to_be_bytes();
             append(self.index.tables.queue, &mut self.txn, &key, job)?;

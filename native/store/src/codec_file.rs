@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -38,8 +38,8 @@ pub fn recompress_file(
     let worked = pool.transcode(&source, wish);
     let Transcoded::New {
         file: result,
+        length,
         syntax,
-        ..
     } = worked.map_err(|error| StoreError::Codec(error.to_string()))?
     else {
         return Ok(None);
@@ -51,21 +51,23 @@ pub fn recompress_file(
         sop_instance_uid: value(Tag::SOP_INSTANCE_UID),
         transfer_syntax: syntax,
     });
-    replace(target, &start, result).map_err(|error| StoreError::io("write", target, error))?;
+    replace(target, &start, (&result, length))
+        .map_err(|error| StoreError::io("write", target, error))?;
     Ok(Some(syntax))
 }
 
 /// Writes beside the target, then takes its place.
-fn replace(target: &Path, start: &[u8], mut dataset: File) -> io::Result<()> {
+fn replace(target: &Path, start: &[u8], (dataset, length): (&File, u64)) -> io::Result<()> {
     let mut name = OsString::from(".");
     name.push(target.file_name().unwrap_or_default());
     name.push(format!(".{}.part", std::process::id()));
     let beside = target.with_file_name(name);
-    let mut write = || {
+    let write = || {
         let mut file = File::create(&beside)?;
         file.write_all(start)?;
+        let mut dataset = dataset;
         io::Seek::rewind(&mut dataset)?;
-        io::copy(&mut dataset, &mut file)?;
+        io::copy(&mut dataset.take(length), &mut file)?;
         file.sync_data()?;
         std::fs::rename(&beside, target)
     };

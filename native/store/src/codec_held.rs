@@ -10,20 +10,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyserver_proto::transfer_syntax::TransferSyntax;
-use rustix::fs::MemfdFlags;
 
 use crate::codec_pool::{CodecError, CodecPool, Source, Transcoded, Wish};
 use crate::error::StoreError;
 use crate::incoming::Incoming;
+use crate::memory_file::{MemoryFile, MemoryFiles};
 
-/// Bytes copied at once.
-const PIECE_BYTES: usize = 256 * 1024;
+/// Bytes copied at once: small enough for memory that the allocator has at hand.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Bytes of all objects held, and how many may be.
 #[derive(Debug)]
 pub struct HeldBudget {
     bytes: AtomicU64,
     bytes_max: u64,
+    files: Arc<MemoryFiles>,
 }
 
 impl HeldBudget {
@@ -32,6 +33,7 @@ impl HeldBudget {
         Self {
             bytes: AtomicU64::new(0),
             bytes_max,
+            files: Arc::default(),
         }
     }
 
@@ -49,7 +51,7 @@ impl HeldBudget {
 /// One object, as received so far.
 #[derive(Debug)]
 pub struct HeldObject {
-    file: File,
+    file: MemoryFile,
     length: u64,
     budget: Arc<HeldBudget>,
 }
@@ -57,9 +59,8 @@ pub struct HeldObject {
 impl HeldObject {
     /// Begins an empty one.
     pub fn new(budget: &Arc<HeldBudget>) -> io::Result<Self> {
-        let file = rustix::fs::memfd_create("pyserver-held", MemfdFlags::CLOEXEC)?;
         Ok(Self {
-            file: File::from(file),
+            file: budget.files.take()?,
             length: 0,
             budget: Arc::clone(budget),
         })

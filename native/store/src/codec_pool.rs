@@ -2,7 +2,7 @@
 //!
 //! Codecs are large C libraries fed with bytes of strangers, so they run in processes of their own. A
 //! worker takes one job at a time over a socket pair: a line of text and two open files, the data set and
-//! an empty file in memory for the result. No byte of an image is copied through the socket. A worker that
+//! a file in memory for the result, which it cuts to its length: the file may have held another. No byte of an image is copied through the socket. A worker that
 //! dies, or does not answer in time, is killed; that costs its object the change and nothing else.
 //!
 //! Jobs wait while all workers are busy: callers are threads of associations and look-aheads, whose peers
@@ -14,21 +14,22 @@
 //! | | `done transfer-syntax length` |
 //! | | `failed reason` |
 
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
-use rustix::fs::MemfdFlags;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
     SocketType, sockopt,
 };
+
+use crate::memory_file::{MemoryFile, MemoryFiles};
 
 /// Longest message of either side.
 const MESSAGE_BYTES: usize = 4096;
@@ -125,7 +126,7 @@ pub enum Transcoded {
     /// A new data set, in memory.
     New {
         /// The file that holds it, from its first byte on.
-        file: File,
+        file: MemoryFile,
         /// Its length in bytes.
         length: u64,
         /// Its transfer syntax.
@@ -164,6 +165,7 @@ pub struct CodecPool {
     config: PoolConfig,
     state: Mutex<State>,
     freed: Condvar,
+    results: Arc<MemoryFiles>,
 }
 
 #[derive(Debug, Default)]
@@ -180,7 +182,13 @@ impl CodecPool {
             config,
             state: Mutex::default(),
             freed: Condvar::new(),
+            results: Arc::default(),
         }
+    }
+
+    /// How many objects are worked on at once.
+    pub fn workers(&self) -> usize {
+        self.config.workers.max(1)
     }
 
     /// The largest data set that is taken.
@@ -197,8 +205,7 @@ impl CodecPool {
             let bytes = source.length;
             return Err(CodecError::TooLarge { bytes, limit });
         }
-        let result = rustix::fs::memfd_create("pyserver-codec", MemfdFlags::CLOEXEC)
-            .map_err(io::Error::from)?;
+        let result = self.results.take()?;
         let mut seat = self.take()?;
         let answer = seat
             .worker()?
@@ -214,7 +221,7 @@ impl CodecPool {
         Ok(match answer? {
             None => Transcoded::Kept,
             Some((syntax, length)) => Transcoded::New {
-                file: File::from(result),
+                file: result,
                 length,
                 syntax,
             },
@@ -230,7 +237,7 @@ impl CodecPool {
                     worker: Some(worker),
                 });
             }
-            if state.count < self.config.workers.max(1) {
+            if state.count < self.workers() {
                 state.count += 1;
                 break;
             }
@@ -307,7 +314,7 @@ impl Worker {
         &mut self,
         source: &Source<'_>,
         wish: &Wish,
-        result: &OwnedFd,
+        result: &MemoryFile,
         timeout: Duration,
     ) -> Result<Option<(TransferSyntax, u64)>, CodecError> {
         let request = format!(
@@ -355,7 +362,7 @@ impl Drop for Worker {
 /// What a worker says, checked against the file it filled.
 fn read_answer(
     answer: &str,
-    result: &OwnedFd,
+    result: &MemoryFile,
 ) -> Result<Option<(TransferSyntax, u64)>, CodecError> {
     let (word, rest) = answer.split_once(' ').unwrap_or((answer, ""));
     match word {
@@ -365,8 +372,7 @@ fn read_answer(
             let (syntax, length) = rest.split_once(' ').ok_or(CodecError::Died)?;
             let syntax = syntax.parse::<Uid>().map_err(|_| CodecError::Died)?;
             let length: u64 = length.parse().map_err(|_| CodecError::Died)?;
-            let size = rustix::fs::fstat(result).map_err(io::Error::from)?.st_size;
-            if u64::try_from(size) != Ok(length) {
+            if result.metadata()?.len() != length {
                 return Err(CodecError::Died);
             }
             Ok(Some((TransferSyntax::from_uid(&syntax), length)))

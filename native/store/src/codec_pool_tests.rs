@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
-use std::io::{Read, Write};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
 
 use super::*;
 
@@ -48,21 +49,20 @@ const PATIENT: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_result_comes_back_in_its_syntax() {
-    let program = "os.write(files[1], data[::-1]); \
+    let program = "os.pwrite(files[1], data[::-1], 0); os.ftruncate(files[1], len(data)); \
                    peer.send(f'done 1.2.840.10008.1.2.5 {len(data)}'.encode())";
     let pool = pool(program, 1, PATIENT);
     for data in [b"abc".as_slice(), b"defgh"] {
         let Transcoded::New {
-            mut file,
+            file,
             length,
             syntax,
         } = transcode(&pool, data).unwrap()
         else {
             panic!("kept");
         };
-        let mut text = Vec::new();
-        std::io::Seek::rewind(&mut file).unwrap();
-        file.read_to_end(&mut text).unwrap();
+        let mut text = vec![0; length as usize];
+        file.read_exact_at(&mut text, 0).unwrap();
         assert!(text.iter().eq(data.iter().rev()));
         assert_eq!(length, data.len() as u64);
         assert_eq!(syntax.uid(), "1.2.840.10008.1.2.5");

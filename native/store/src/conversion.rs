@@ -17,7 +17,10 @@ use pyserver_proto::uid::Uid;
 use pyserver_proto::vr::Vr;
 
 use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
+use crate::error::StoreError;
+use crate::held::Received;
 use crate::locate::Located;
+use crate::memory_file::MemoryFile;
 
 /// The pixel data of one object beyond this stays NKI, and the object is not sent (LIMIT: memory).
 const NKI_BYTES_MAX: u64 = 1 << 30;
@@ -29,8 +32,13 @@ const PROBE_BYTES: usize = 64 * 1024;
 /// The transfer syntaxes a peer takes an object in, most wanted first.
 pub type Targets = Box<dyn Fn(&Located) -> Vec<Uid> + Send + Sync>;
 
+/// Rules that change copies of objects on their way out. An error keeps the object here.
+pub type Edit = Box<dyn Fn(Received) -> Result<Received, String> + Send + Sync>;
+
 /// How objects are changed on their way out.
 pub struct Conversion {
+    /// What a site's rules do first, where it has some.
+    pub edit: Option<Edit>,
     /// Who does it; `None` changes nothing that needs a codec.
     pub pool: Option<Arc<CodecPool>>,
     /// What the peer takes.
@@ -41,12 +49,53 @@ pub struct Conversion {
 
 /// An object in a form that the peer takes.
 pub(crate) struct Converted {
-    pub file: File,
+    pub file: MemoryFile,
     pub length: u64,
     pub syntax: TransferSyntax,
 }
 
 impl Conversion {
+    /// How many objects can be changed at once.
+    pub(crate) fn workers(&self) -> usize {
+        self.pool.as_ref().map_or(0, |pool| pool.workers())
+    }
+
+    /// Whether a codec has to change an object.
+    pub(crate) fn needs_codec(&self, located: &Located) -> bool {
+        let Ok(uid) = located.transfer_syntax.parse::<Uid>() else {
+            return false;
+        };
+        let first = (self.targets)(located).into_iter().next();
+        self.pool.is_some()
+            && first.is_some_and(|target| !is_sent(TransferSyntax::from_uid(&uid), target))
+    }
+
+    /// The object as rules leave it: its data set in memory, with what is now known of it in `located`.
+    /// `None`: there are no rules.
+    pub(crate) fn edited(
+        &self,
+        located: &mut Located,
+        object: Received,
+    ) -> Result<Option<File>, StoreError> {
+        let Some(edit) = &self.edit else {
+            return Ok(None);
+        };
+        let object = edit(object).map_err(StoreError::Codec)?;
+        let (file, length) = object.memory_file()?;
+        let uid = |tag| object.instance.uid(tag).to_string();
+        located.sop_class = uid(Tag::SOP_CLASS_UID);
+        located.sop_instance = uid(Tag::SOP_INSTANCE_UID);
+        located.transfer_syntax = object.instance.syntax().uid().to_string();
+        located.file_bytes = length;
+        located.dataset_offset = 0;
+        Ok(Some(file))
+    }
+
+    /// Whether rules see the objects.
+    pub(crate) fn edits(&self) -> bool {
+        self.edit.is_some()
+    }
+
     /// The object in the first of the peer's syntaxes that can carry it; `None`: as it is, or in a form
     /// that the sender makes of it without a codec.
     ///
@@ -69,7 +118,7 @@ impl Conversion {
         };
         let mut reasons = Vec::new();
         for uid in (self.targets)(located) {
-            if uid == syntax.uid() || is_convertible(syntax, TransferSyntax::from_uid(&uid)) {
+            if is_sent(syntax, uid) {
                 return Ok(None);
             }
             let quality = self.quality;
@@ -96,6 +145,11 @@ impl Conversion {
             Err(reasons.join("; "))
         }
     }
+}
+
+/// Whether an object can go out in a syntax without a codec.
+fn is_sent(stored: TransferSyntax, target: Uid) -> bool {
+    stored.uid() == target || is_convertible(stored, TransferSyntax::from_uid(&target))
 }
 
 /// A headerless file whose pixel data is an NKI stream, as a data set with native pixel data;

@@ -10,6 +10,7 @@ use std::path::Path;
 use pyserver_proto::file::{FileLayout, probe};
 use pyserver_proto::scan::{HeaderScanner, ScanLimits, Scanned};
 
+use crate::content_hash::{self, ContentHash, ContentHasher};
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 
 /// Bytes read at once.
@@ -25,7 +26,7 @@ pub(crate) struct FileObject {
     /// What the scanner found.
     pub scanned: Scanned,
     /// Hash of the data set.
-    pub hash: [u8; 32],
+    pub hash: ContentHash,
     /// Size of the file.
     pub file_bytes: u64,
 }
@@ -107,7 +108,7 @@ pub(crate) fn read_object(path: &Path, limits: ScanLimits) -> Result<FileObject,
     let opened = open_object(path)?;
     let layout = opened.layout.clone();
     let mut scanner = HeaderScanner::new(layout.syntax, limits);
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = ContentHasher::default();
     let file_bytes = opened.pieces(|piece| {
         hasher.update(piece);
         scanner
@@ -121,7 +122,7 @@ pub(crate) fn read_object(path: &Path, limits: ScanLimits) -> Result<FileObject,
     Ok(FileObject {
         layout,
         scanned,
-        hash: *hasher.finalize().as_bytes(),
+        hash: hasher.finish(),
         file_bytes,
     })
 }
@@ -145,13 +146,18 @@ pub(crate) fn object_of_bytes(bytes: &[u8], limits: ScanLimits) -> Result<FileOb
     Ok(FileObject {
         layout,
         scanned,
-        hash: *blake3::hash(dataset).as_bytes(),
+        hash: content_hash::hash(dataset),
         file_bytes: bytes.len() as u64,
     })
 }
 
 /// Whether a file has this size and its data set this hash.
-pub(crate) fn matches(path: &Path, file_bytes: u64, dataset_offset: u32, hash: &[u8; 32]) -> bool {
+pub(crate) fn matches(
+    path: &Path,
+    file_bytes: u64,
+    dataset_offset: u32,
+    hash: &ContentHash,
+) -> bool {
     let Ok(mut file) = File::open(path) else {
         return false;
     };
@@ -162,15 +168,15 @@ pub(crate) fn matches(path: &Path, file_bytes: u64, dataset_offset: u32, hash: &
 }
 
 /// Hash of a file's bytes from an offset on.
-pub(crate) fn hash_from(file: &mut File, offset: u64) -> std::io::Result<[u8; 32]> {
+pub(crate) fn hash_from(file: &mut File, offset: u64) -> std::io::Result<ContentHash> {
     use std::io::{Seek, SeekFrom};
     file.seek(SeekFrom::Start(offset))?;
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = ContentHasher::default();
     let mut buffer = vec![0; PIECE_BYTES];
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(*hasher.finalize().as_bytes());
+            return Ok(hasher.finish());
         }
         hasher.update(buffer.get(..read).unwrap_or_default());
     }

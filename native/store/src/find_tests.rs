@@ -291,7 +291,7 @@ fn store_rows(index: &Index, rows: &crate::extract::RowValues, header: &[u8]) {
             transfer_syntax: "1.2.840.10008.1.2",
             file_bytes: 10,
             dataset_offset: 0,
-            hash: [0; 32],
+            hash: [0; 16],
             pixel: b"px",
         },
         header,

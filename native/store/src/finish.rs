@@ -20,6 +20,7 @@ use pyserver_proto::tag::Tag;
 use crate::apply::{Outcome, Stored};
 use crate::calendar::{local_date, unix_time};
 use crate::config::Durability;
+use crate::content_hash::ContentHash;
 use crate::edit::{Edits, splice};
 use crate::error::{STATUS_MISMATCH, STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::extract::{ExtractPolicy, RowValues};
@@ -30,6 +31,7 @@ use crate::job::{JobPending, StoreJob};
 use crate::mark::Mark;
 use crate::pixel;
 use crate::place::Place;
+use crate::settle::Entry;
 use crate::temp_file::TempFile;
 
 /// Ends one store.
@@ -178,7 +180,7 @@ fn job(
     pixel: Option<&PixelInfo>,
     rows: RowValues,
     file_candidate: String,
-    hash: [u8; 32],
+    hash: ContentHash,
 ) -> Box<StoreJob> {
     let candidate_taken = incoming
         .device
@@ -349,12 +351,20 @@ impl Store {
             self.revoke(&stored);
             return Err(error);
         }
+        let mut unwritten = None;
         if let Some(temp) = self.incoming.temp.take() {
             self.incoming.shared.buffers.give(temp.hand_over());
+            unwritten = mark.as_ref().map(|_relaxed| stored.file.clone());
         }
         if let Some(pending) = stored.pending {
-            let settler = &self.incoming.shared.settler;
-            settler.add(pending, stored.device, journal_bytes, mark);
+            let entry = Entry {
+                pending,
+                device: stored.device,
+                journal_bytes,
+                mark,
+                unwritten,
+            };
+            self.incoming.shared.settler.add(entry);
         }
         Ok(stored)
     }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::archive::Archive;
+use crate::content_hash::HASH_BYTES;
 use crate::device::Device;
 use crate::error::StoreError;
 use crate::file_object::{hash_from, read_object};
@@ -178,7 +179,7 @@ impl Check<'_> {
             return Some(FaultKind::WrongSize);
         }
         // Zeros stand for a hash that was never taken.
-        if !self.options.verify_hash || located.hash == [0; 32] {
+        if !self.options.verify_hash || located.hash == [0; HASH_BYTES] {
             return None;
         }
         match hash_from(&mut file, u64::from(located.dataset_offset)) {

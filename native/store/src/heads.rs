@@ -1,6 +1,7 @@
 //! The fixed parts of rows: heads of parents and images, and the facts about an image's file.
 
 use crate::bytes::{Reader, put_var_bytes};
+use crate::content_hash::{ContentHash, HASH_BYTES};
 use crate::index_error::IndexError;
 use crate::virtual_device::is_virtual;
 
@@ -135,8 +136,8 @@ pub struct FileFacts<'a> {
     pub dataset_offset: u32,
     /// Size of the whole file.
     pub file_bytes: u64,
-    /// BLAKE3 of the data set as stored.
-    pub hash: [u8; 32],
+    /// Hash of the data set as stored.
+    pub hash: ContentHash,
     /// Transfer syntax of the data set in the file.
     pub transfer_syntax: &'a str,
     /// Path below the device, separated by `/`.
@@ -152,7 +153,7 @@ impl<'a> FileFacts<'a> {
             device,
             dataset_offset: 0,
             file_bytes: 0,
-            hash: [0; 32],
+            hash: [0; HASH_BYTES],
             transfer_syntax: "",
             file: "",
             pixel: &[],
@@ -182,7 +183,7 @@ impl<'a> FileFacts<'a> {
             device,
             dataset_offset: r.u32()?,
             file_bytes: r.u64()?,
-            hash: r.take(32)?.try_into().ok()?,
+            hash: r.take(HASH_BYTES)?.try_into().ok()?,
             transfer_syntax: r.var_str()?,
             file: r.var_str()?,
             pixel: r.var_bytes()?,
@@ -216,7 +217,7 @@ mod tests {
             device: 1,
             dataset_offset: 340,
             file_bytes: 1 << 33,
-            hash: [7; 32],
+            hash: [7; HASH_BYTES],
             transfer_syntax: "1.2.840.10008.1.2.1",
             file: "P/1.dcm",
             pixel: b"\x01\x02",

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -22,6 +23,7 @@ use pyserver_proto::transfer_syntax::TransferSyntax;
 
 use crate::archive::Archive;
 use crate::calendar::{local_date, unix_time};
+use crate::codec_pool::{self, CodecPool, Transcoded, Wish};
 use crate::config::Durability;
 use crate::edit::{Edits, splice};
 use crate::error::{STATUS_MISMATCH, STATUS_NOT_UNDERSTOOD, STATUS_OUT_OF_RESOURCES, StoreError};
@@ -279,6 +281,80 @@ impl Received {
             instance: Instance::new(scanned),
             source: Source::File(file, offset),
         })
+    }
+
+    /// The object whose data set stands in an open file: its first byte and its length.
+    pub fn of_file(
+        file: File,
+        (offset, length): (u64, u64),
+        syntax: TransferSyntax,
+    ) -> Result<Self, StoreError> {
+        let failed = |error| StoreError::io("read", Path::new("an object"), error);
+        if syntax.is_deflated() || length <= MEMORY_BYTES as u64 {
+            let mut bytes = vec![0; length as usize];
+            file.read_exact_at(&mut bytes, offset).map_err(failed)?;
+            return Self::from_dataset(bytes, syntax);
+        }
+        let mut scanner = HeaderScanner::new(syntax, ScanLimits::default());
+        let mut buffer = vec![0; PIECE_BYTES];
+        let mut at = 0;
+        while at < length {
+            let wanted = (length - at).min(PIECE_BYTES as u64) as usize;
+            let part = buffer.get_mut(..wanted).unwrap_or_default();
+            file.read_exact_at(part, offset + at).map_err(failed)?;
+            scanner.push(part).map_err(not_understood)?;
+            at += wanted as u64;
+        }
+        let scanned = scanner.finish().map_err(not_understood)?;
+        Ok(Self {
+            instance: Instance::new(scanned),
+            source: Source::File(file, offset),
+        })
+    }
+
+    /// The object as it is now, in another compression; `None` when it has that already.
+    ///
+    /// Errors: the codecs cannot do it (`Codec`).
+    pub fn recompressed(&self, pool: &CodecPool, wish: &Wish) -> Result<Option<Self>, StoreError> {
+        let syntax = self.instance.syntax();
+        if wish.leaves_alone(syntax) {
+            return Ok(None);
+        }
+        let (file, length) = self.memory_file()?;
+        let source = codec_pool::Source {
+            file: file.as_fd(),
+            offset: 0,
+            length,
+            syntax,
+        };
+        let worked = pool.transcode(&source, wish);
+        match worked.map_err(|error| StoreError::Codec(error.to_string()))? {
+            Transcoded::Kept => Ok(None),
+            Transcoded::New {
+                file,
+                length,
+                syntax,
+            } => {
+                let file = file
+                    .into_file()
+                    .map_err(|e| StoreError::io("keep", Path::new("a file in memory"), e))?;
+                Self::of_file(file, (0, length), syntax).map(Some)
+            }
+        }
+    }
+
+    /// The data set as it is now, in a file that is nowhere but in memory, and its length.
+    pub(crate) fn memory_file(&self) -> Result<(File, u64), StoreError> {
+        let failed = |error| StoreError::io("create", Path::new("a file in memory"), error);
+        let file = rustix::fs::memfd_create("pyserver-object", rustix::fs::MemfdFlags::CLOEXEC)
+            .map_err(|error| failed(error.into()))?;
+        let mut file = File::from(file);
+        let mut length = 0;
+        self.pieces(|piece| {
+            length += piece.len() as u64;
+            file.write_all(piece).map_err(failed)
+        })?;
+        Ok((file, length))
     }
 
     /// Hands out the data set as it is now.

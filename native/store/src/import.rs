@@ -20,6 +20,16 @@ use crate::incoming::{Incoming, ReceiveContext, StoreOutcome, not_understood};
 impl Archive {
     /// Stores the object in a file, durable when this returns.
     pub fn add_file(&self, path: &Path, calling_ae: &str) -> Result<StoreOutcome, StoreError> {
+        self.add_file_with(path, calling_ae, &[])
+    }
+
+    /// The same, with work to queue in the same transaction.
+    pub fn add_file_with(
+        &self,
+        path: &Path,
+        calling_ae: &str,
+        jobs: &[Vec<u8>],
+    ) -> Result<StoreOutcome, StoreError> {
         let opened = open_object(path)?;
         let (sop_class, sop_instance) = self.identity(path)?;
         let mut incoming: Incoming = self.begin(&ReceiveContext {
@@ -30,11 +40,14 @@ impl Archive {
             sop_instance_uid: &sop_instance,
             durability: Some(Durability::Durable),
         })?;
+        for job in jobs {
+            incoming.queue(job.clone());
+        }
         opened.pieces(|piece| incoming.write(piece))?;
         incoming.finish()
     }
 
-    /// The same, in a compression mode carried out by `pool`. An object that cannot be changed is stored as
+    /// The same once more, in a compression mode carried out by `pool`. An object that cannot be changed is stored as
     /// it is, with a warning.
     pub fn add_file_as(
         &self,
@@ -42,12 +55,13 @@ impl Archive {
         calling_ae: &str,
         pool: &CodecPool,
         (mode, quality): (&str, u8),
+        jobs: &[Vec<u8>],
     ) -> Result<StoreOutcome, StoreError> {
         let opened = open_object(path)?;
         let headerless = self.shared.config().file_name_syntax.is_v2();
         let wish = Wish::to_store(mode, quality, headerless);
         if wish.leaves_alone(opened.layout.syntax) {
-            return self.add_file(path, calling_ae);
+            return self.add_file_with(path, calling_ae, jobs);
         }
         let (sop_class, sop_instance) = self.identity(path)?;
         let file = File::open(path).map_err(|e| StoreError::io("open", path, e))?;
@@ -72,7 +86,7 @@ impl Archive {
                 durability: Some(Durability::Durable),
             })
         };
-        let (incoming, warning) = match pool.transcode(&source, &wish) {
+        let (mut incoming, warning) = match pool.transcode(&source, &wish) {
             Ok(Transcoded::New {
                 file,
                 length,
@@ -89,6 +103,9 @@ impl Archive {
                 (incoming, warning)
             }
         };
+        for job in jobs {
+            incoming.queue(job.clone());
+        }
         let mut stored = incoming.finish()?;
         stored.warnings.extend(warning);
         Ok(stored)

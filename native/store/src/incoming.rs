@@ -16,6 +16,7 @@ use pyserver_proto::transfer_syntax::TransferSyntax;
 
 use crate::archive::Shared;
 use crate::config::{ArchiveConfig, Durability};
+use crate::content_hash::{self, ContentHash, ContentHasher};
 use crate::device::Device;
 use crate::edit::{Edits, reaches_past_patient, splice};
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
@@ -113,7 +114,7 @@ pub struct Incoming {
     pub(crate) converter: Option<DatasetConverter>,
     converted: Vec<u8>,
     pub(crate) temp: Option<TempFile>,
-    pub(crate) hasher: blake3::Hasher,
+    pub(crate) hasher: ContentHasher,
     pub(crate) times: StoreTimes,
     _arrival: Arrival,
 }
@@ -175,7 +176,7 @@ impl Incoming {
             shift: 0,
             converted: Vec::new(),
             temp: None,
-            hasher: blake3::Hasher::new(),
+            hasher: ContentHasher::default(),
             times: StoreTimes::default(),
             _arrival: arrival,
         })
@@ -321,12 +322,12 @@ impl Incoming {
     }
 
     /// Hash of the stored data set.
-    pub(crate) fn hash(&self) -> [u8; 32] {
+    pub(crate) fn hash(&self) -> ContentHash {
         if self.temp.is_some() {
-            return *self.hasher.finalize().as_bytes();
+            return self.hasher.finish();
         }
         let dataset = self.gathered.get(self.dataset_offset..).unwrap_or_default();
-        *blake3::hash(dataset).as_bytes()
+        content_hash::hash(dataset)
     }
 
     /// Converts what is gathered in memory to the stored form.

@@ -12,11 +12,17 @@ pub enum IndexError {
     /// The index cannot be trusted to be written further; it stays readable until reopened.
     #[error("the index is read-only after a failed commit")]
     ReadOnly,
+    /// A page that says which commit counts could not be written; LMDB then answers nothing until it is opened
+    /// again. What was committed, or is in the journal, is there after that.
+    #[error("the index is closed after a failed write of its first pages: start the server again")]
+    Closed,
     /// A record does not decode.
     #[error("the index is damaged: {0}")]
     Corrupt(&'static str),
     /// The environment is of a version this program does not know.
-    #[error("index format {found}, this program reads {known}")]
+    #[error(
+        "index format {found}, this program reads {known}: move the index folder away and run `pyserver regen`"
+    )]
     Format {
         /// Version in the environment.
         found: u32,
@@ -44,6 +50,7 @@ impl From<heed::Error> for IndexError {
                 Self::Full(e.to_string())
             }
             heed::Error::Mdb(heed::MdbError::MapFull) => Self::Full("map full".to_owned()),
+            heed::Error::Mdb(heed::MdbError::Panic) => Self::Closed,
             heed::Error::Mdb(heed::MdbError::Corrupted) => Self::Corrupt("LMDB says so"),
             other => Self::Lmdb(other.to_string()),
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::apply::{BlobFacts, StoreChange, StoreRefusal, Stored};
+use crate::content_hash::ContentHash;
 use crate::extract::RowValues;
 use crate::index::WriteTxn;
 use crate::journal::Record;
@@ -47,7 +48,7 @@ pub(crate) struct StoreJob {
     /// Where the data set begins in it.
     pub dataset_offset: u32,
     /// Hash of the data set.
-    pub hash: [u8; 32],
+    pub hash: ContentHash,
     /// Where the pixel data is, see `pixel`.
     pub pixel: Vec<u8>,
     /// Compressed header.

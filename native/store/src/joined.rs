@@ -163,7 +163,7 @@ fn facts_of(file: Option<&(u16, String)>) -> Vec<u8> {
             device: *device,
             dataset_offset: 0,
             file_bytes: 0,
-            hash: [0; 32],
+            hash: [0; 16],
             transfer_syntax: "",
             file,
             pixel: &[],

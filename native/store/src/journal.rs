@@ -11,10 +11,10 @@
 //! ends at the first record whose check is wrong. Nothing is known here of rows or of how files are placed.
 //!
 //! ```text
-//! record   length u32 of the payload, check 32 bytes, payload
-//! check    BLAKE3 of the check before (at the start: of the generation) and the payload
-//! payload  image u64, pending u64, now u32, device u16, data set offset u32, file bytes u64, hash of the
-//!          data set 32 bytes, file, calling AE, called AE, number of jobs, jobs, kind u8, content
+//! record   length u32 of the payload, check 16 bytes, payload
+//! check    content hash of the check before (at the start: of the generation) and the payload
+//! payload  image u64, pending u64, now u32, device u16, data set offset u32, file bytes u64, content hash
+//!          of the data set 16 bytes, file, calling AE, called AE, number of jobs, jobs, kind u8, content
 //! ```
 //! Integers big endian; texts, jobs and content with their length before them.
 
@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use crate::blob::{BlobFile, Disk};
 use crate::bytes::{Reader, put_var_bytes, put_varint};
+use crate::content_hash::{self, ContentHash, ContentHasher, HASH_BYTES};
 use crate::error::StoreError;
 use crate::pending::PendingKind;
 
@@ -35,8 +36,7 @@ pub const JOURNAL_FILE: &str = "store.journal";
 const ZEROS: usize = 1 << 20;
 /// The journal is made at most this part of the free space.
 const FREE_SHARE: u64 = 16;
-const CHECK_BYTES: usize = 32;
-const HEAD_BYTES: usize = 4 + CHECK_BYTES;
+const HEAD_BYTES: usize = 4 + HASH_BYTES;
 const JOURNAL: u8 = 1;
 const TEMP: u8 = 2;
 const WRITTEN: u8 = 3;
@@ -57,7 +57,7 @@ pub(crate) struct Record<'a> {
     /// Size of the file.
     pub file_bytes: u64,
     /// Hash of the data set.
-    pub hash: [u8; 32],
+    pub hash: ContentHash,
     /// Final name on the device.
     pub file: &'a str,
     /// The sender.
@@ -78,10 +78,10 @@ pub(crate) struct Journal {
     /// The generation of what stands before `position`.
     generation: u64,
     position: u64,
-    chain: [u8; CHECK_BYTES],
+    chain: ContentHash,
     /// Records not written yet, and the last one's check.
     staged: Vec<u8>,
-    staged_chain: [u8; CHECK_BYTES],
+    staged_chain: ContentHash,
 }
 
 impl Journal {
@@ -245,15 +245,15 @@ fn lengthen(disk: &dyn Disk, blob: &BlobFile, mut from: u64, to: u64) -> io::Res
     Ok(())
 }
 
-fn seed(generation: u64) -> [u8; CHECK_BYTES] {
-    *blake3::hash(&generation.to_be_bytes()).as_bytes()
+fn seed(generation: u64) -> ContentHash {
+    content_hash::hash(&generation.to_be_bytes())
 }
 
-fn check(before: &[u8; CHECK_BYTES], payload: &[u8]) -> [u8; CHECK_BYTES] {
-    let mut hasher = blake3::Hasher::new();
+fn check(before: &ContentHash, payload: &[u8]) -> ContentHash {
+    let mut hasher = ContentHasher::default();
     hasher.update(before);
     hasher.update(payload);
-    *hasher.finalize().as_bytes()
+    hasher.finish()
 }
 
 fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
@@ -289,7 +289,7 @@ fn decode(payload: &[u8]) -> Option<Record<'_>> {
         device: r.u16()?,
         dataset_offset: r.u32()?,
         file_bytes: r.u64()?,
-        hash: r.take(32)?.try_into().ok()?,
+        hash: r.take(HASH_BYTES)?.try_into().ok()?,
         file: r.var_str()?,
         calling_ae: r.var_str()?,
         called_ae: r.var_str()?,
@@ -326,7 +326,7 @@ mod tests {
             device: 3,
             dataset_offset: 132,
             file_bytes: 1000,
-            hash: [n; 32],
+            hash: [n; HASH_BYTES],
             file: "P/\u{e9}.dcm",
             calling_ae: "CT",
             called_ae: "",

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::content_hash::ContentHash;
 use crate::find::{FindCursor, FindProgress};
 use crate::heads::ImageRow;
 use crate::index::ReadTxn;
@@ -32,8 +33,8 @@ pub struct Located {
     pub file_bytes: u64,
     /// Where the data set begins.
     pub dataset_offset: u32,
-    /// BLAKE3 of the data set.
-    pub hash: [u8; 32],
+    /// Hash of the data set.
+    pub hash: ContentHash,
     /// Pixel data and frame offsets, as given when it was stored.
     pub pixel: Vec<u8>,
     /// The store that wrote the row; while it is unsettled the file may still be on its way.

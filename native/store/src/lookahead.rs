@@ -1,8 +1,9 @@
 //! Opens and announces objects ahead of whoever sends them, so that disk and network overlap.
 //!
 //! A thread keeps a bounded number of objects, and a bounded number of bytes, ready: small ones read, large
-//! ones opened with their first part asked of the kernel. Objects come out in the order they were asked for;
-//! one that cannot be read comes out as an error and the next one follows. What is handed out is always one
+//! ones opened with their first part asked of the kernel. Where a codec has to change them, as many are worked
+//! on at once as there are codec processes. Objects come out in the order they were asked for; one that
+//! cannot be read comes out as an error and the next one follows. What is handed out is always one
 //! whole version of an object: a re-store in between replaces the file by rename.
 
 use std::fs::File;
@@ -20,7 +21,9 @@ use rustix::fs::Advice;
 use crate::archive::{Archive, Shared};
 use crate::conversion::{Conversion, without_nki};
 use crate::error::StoreError;
+use crate::held::Received;
 use crate::locate::Located;
+use crate::memory_file::MemoryFile;
 use crate::virtual_device::device_name;
 
 /// Objects up to this size are read, larger ones are left to the sender.
@@ -33,6 +36,8 @@ const OPEN_TRIES: usize = 4;
 pub enum Content {
     /// In memory.
     Memory(Vec<u8>),
+    /// In a file in memory, from its beginning.
+    Shared(MemoryFile),
     /// In a file, from an offset.
     File {
         /// The open file.
@@ -70,10 +75,13 @@ pub struct LookAhead {
     held: u64,
 }
 
+/// Where one object will be when it is ready; places keep the order.
+type Place = Receiver<Ready>;
+
 enum Source {
-    /// Prepared by a thread.
+    /// Prepared by threads.
     Ahead {
-        ready: Option<Receiver<Ready>>,
+        ready: Option<Receiver<Place>>,
         thread: Option<JoinHandle<()>>,
     },
     /// Prepared when asked for.
@@ -134,17 +142,20 @@ impl LookAhead {
             // The object in the sender's hands and the one in the thread's count as well.
             let (sender, ready) = crossbeam_channel::bounded(objects_ahead.saturating_sub(1));
             let objects = Arc::new(Mutex::new(objects));
-            let worker = Worker {
-                shared: Arc::clone(&shared),
-                budget: Arc::clone(&budget),
+            let workers = conversion
+                .as_ref()
+                .map_or(0, |conversion| conversion.workers());
+            let announcer = Announcer {
+                preparer: Preparer {
+                    shared: Arc::clone(&shared),
+                    budget: Arc::clone(&budget),
+                    conversion: conversion.clone(),
+                },
                 sender,
-                conversion: conversion.clone(),
                 objects: Arc::clone(&objects),
+                codecs: workers.min(objects_ahead),
             };
-            let thread = std::thread::Builder::new()
-                .name("look-ahead".into())
-                .spawn(move || worker.run());
-            match thread {
+            match spawn(move || announcer.run()) {
                 Ok(thread) => Source::Ahead {
                     ready: Some(ready),
                     thread: Some(thread),
@@ -168,7 +179,7 @@ impl Iterator for LookAhead {
         self.budget.give_back(std::mem::take(&mut self.held));
         match &mut self.source {
             Source::Ahead { ready, .. } => {
-                let ready = ready.as_ref()?.recv().ok()?;
+                let ready = ready.as_ref()?.recv().ok()?.recv().ok()?;
                 self.held = ready.object.as_ref().map_or(0, |object| object.length);
                 Some(ready)
             }
@@ -224,32 +235,119 @@ impl Budget {
     }
 }
 
-struct Worker {
-    shared: Arc<Shared>,
-    budget: Arc<Budget>,
-    sender: Sender<Ready>,
-    conversion: Option<Arc<Conversion>>,
-    objects: Arc<Mutex<Vec<Located>>>,
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("look-ahead".into())
+        .spawn(work)
 }
 
-impl Worker {
+/// An object to prepare, and its place.
+type Job = (Located, Sender<Ready>);
+
+/// Announces objects in their order, and prepares those that need no codec.
+struct Announcer {
+    preparer: Preparer,
+    sender: Sender<Place>,
+    objects: Arc<Mutex<Vec<Located>>>,
+    /// How many that need a codec are prepared at once.
+    codecs: usize,
+}
+
+impl Announcer {
     fn run(self) {
+        let mut helpers = Helpers::default();
         let objects = std::mem::take(&mut *self.objects.lock());
         for located in objects {
-            let expected = dataset_bytes(&located);
-            if !self.budget.take(expected) {
-                return;
+            if !self.preparer.budget.take(dataset_bytes(&located)) {
+                break;
             }
-            let conversion = self.conversion.as_deref();
-            let ready = prepare(&self.shared, conversion, located, self.budget.bytes_max);
-            let length = ready.object.as_ref().map_or(0, |object| object.length);
-            // What the sender gives back is the real length; keep the sum right.
-            self.budget.give_back(expected.saturating_sub(length));
-            self.budget.add(length.saturating_sub(expected));
+            let (place, ready) = crossbeam_channel::bounded(1);
+            if self.preparer.needs_codec(&located) {
+                helpers.start(&self.preparer, self.codecs);
+                // Announced below at once, so that the next can be begun meanwhile.
+                helpers.give((located, place), &self.preparer);
+            } else {
+                self.preparer.prepare((located, place));
+            }
             if self.sender.send(ready).is_err() {
-                return;
+                break;
             }
         }
+        helpers.end();
+    }
+}
+
+/// Threads that wait for codecs.
+#[derive(Default)]
+struct Helpers {
+    jobs: Option<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Helpers {
+    /// Starts them, as many as there are to spare, when they are first needed.
+    fn start(&mut self, preparer: &Preparer, count: usize) {
+        if self.jobs.is_some() {
+            return;
+        }
+        let (sender, jobs) = crossbeam_channel::unbounded::<Job>();
+        for _ in 0..count {
+            let (preparer, jobs) = (preparer.clone(), jobs.clone());
+            let work = move || jobs.iter().for_each(|job| preparer.prepare(job));
+            let Ok(thread) = spawn(work) else {
+                break;
+            };
+            self.threads.push(thread);
+        }
+        self.jobs = Some(sender);
+    }
+
+    /// Without a thread the caller works itself.
+    fn give(&self, job: Job, preparer: &Preparer) {
+        match self.jobs.as_ref().filter(|_| !self.threads.is_empty()) {
+            None => preparer.prepare(job),
+            Some(jobs) => {
+                // Never refused: the threads go on until this end is gone.
+                let _taken = jobs.send(job);
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        drop(self.jobs.take());
+        for thread in self.threads.drain(..) {
+            let _panicked = thread.join();
+        }
+    }
+}
+
+/// Prepares objects.
+#[derive(Clone)]
+struct Preparer {
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    conversion: Option<Arc<Conversion>>,
+}
+
+impl Preparer {
+    fn needs_codec(&self, located: &Located) -> bool {
+        let conversion = self.conversion.as_ref();
+        conversion.is_some_and(|conversion| conversion.needs_codec(located))
+    }
+
+    fn prepare(&self, (located, place): Job) {
+        if self.budget.state.lock().stop {
+            return;
+        }
+        let expected = dataset_bytes(&located);
+        let conversion = self.conversion.as_deref();
+        let ready = prepare(&self.shared, conversion, located, self.budget.bytes_max);
+        let length = ready.object.as_ref().map_or(0, |object| object.length);
+        // What the sender gives back is the real length; keep the sum right.
+        self.budget.give_back(expected.saturating_sub(length));
+        self.budget.add(length.saturating_sub(expected));
+        // Nobody waits any more when the retrieve was ended.
+        let _ended = place.send(ready);
     }
 }
 
@@ -266,18 +364,33 @@ fn prepare(
     mut located: Located,
     announce: u64,
 ) -> Ready {
-    let object = open(shared, &mut located).and_then(|file| {
-        let length = dataset_bytes(&located);
-        let offset = u64::from(located.dataset_offset);
+    let object = open(shared, &mut located).and_then(|mut file| {
         let unreadable = |located: &Located, error| {
             let device = shared.devices.get(usize::from(located.device));
             let path = device.map_or_else(Default::default, |device| device.path(&located.file));
             StoreError::io("read", &path, error)
         };
-        let syntax = Uid::from_value(located.transfer_syntax.as_bytes())
-            .map_err(|error| StoreError::Index(error.to_string()))?;
-        let syntax = TransferSyntax::from_uid(&syntax);
-        let native = without_nki(&located, &file).map_err(|error| unreadable(&located, error))?;
+        let mut syntax = syntax_of(&located)?;
+        let mut native =
+            without_nki(&located, &file).map_err(|error| unreadable(&located, error))?;
+        if let Some(rules) = conversion.filter(|conversion| conversion.edits()) {
+            let span = (u64::from(located.dataset_offset), dataset_bytes(&located));
+            let object = match native.take() {
+                Some(bytes) => Received::from_dataset(bytes, syntax),
+                None => Received::of_file(
+                    file.try_clone()
+                        .map_err(|error| unreadable(&located, error))?,
+                    span,
+                    syntax,
+                ),
+            };
+            if let Some(edited) = rules.edited(&mut located, object?)? {
+                file = edited;
+                syntax = syntax_of(&located)?;
+            }
+        }
+        let length = dataset_bytes(&located);
+        let offset = u64::from(located.dataset_offset);
         if let Some(bytes) = native {
             return Ok(ReadyObject {
                 syntax,
@@ -291,10 +404,7 @@ fn prepare(
             return Ok(ReadyObject {
                 syntax: new.syntax,
                 length: new.length,
-                content: Content::File {
-                    file: new.file,
-                    offset: 0,
-                },
+                content: Content::Shared(new.file),
             });
         }
         let content =
@@ -306,6 +416,12 @@ fn prepare(
         })
     });
     Ready { located, object }
+}
+
+fn syntax_of(located: &Located) -> Result<TransferSyntax, StoreError> {
+    let syntax = Uid::from_value(located.transfer_syntax.as_bytes())
+        .map_err(|error| StoreError::Index(error.to_string()))?;
+    Ok(TransferSyntax::from_uid(&syntax))
 }
 
 /// Opens the file of an object. One that is still on its way to its place is waited for; one that was

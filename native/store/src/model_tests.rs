@@ -183,7 +183,7 @@ impl Run {
                 transfer_syntax: "1.2.840.10008.1.2.1",
                 file_bytes: u64::from(number),
                 dataset_offset: 0,
-                hash: [0; 32],
+                hash: [0; 16],
                 pixel: &[],
             },
             header: &[number],

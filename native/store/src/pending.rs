@@ -8,6 +8,7 @@
 use crate::apply::{ReplacedFile, StoreChange};
 use crate::bytes::{Reader, put_var_bytes};
 use crate::changes::{Change, ChangeKind};
+use crate::content_hash::{ContentHash, HASH_BYTES};
 use crate::heads::{FileFacts, ImageRow};
 use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
@@ -59,8 +60,8 @@ pub struct PendingEntry {
     pub file_bytes: u64,
     /// Where the data set begins in the file.
     pub dataset_offset: u32,
-    /// BLAKE3 of the data set.
-    pub hash: [u8; 32],
+    /// Hash of the data set.
+    pub hash: ContentHash,
     /// The file that a re-store under another name replaces.
     pub replaced: Option<ReplacedFile>,
     /// Whether image row and file name still are as this store left them. When not, a later store or a
@@ -83,7 +84,7 @@ const WRITTEN: u8 = 3;
 struct Record<'a> {
     kind: PendingKind<'a>,
     image: ImageKey,
-    facts: (u16, u32, u64, [u8; 32]),
+    facts: (u16, u32, u64, ContentHash),
     file: &'a str,
     replaced: Option<(u16, &'a str)>,
     old_row: &'a [u8],
@@ -102,7 +103,12 @@ impl<'a> Record<'a> {
                 series: r.u32()?,
                 image: r.u64()?,
             };
-            let facts = (r.u16()?, r.u32()?, r.u64()?, r.take(32)?.try_into().ok()?);
+            let facts = (
+                r.u16()?,
+                r.u32()?,
+                r.u64()?,
+                r.take(HASH_BYTES)?.try_into().ok()?,
+            );
             let file = r.var_str()?;
             let replaced = match r.u8()? {
                 0 => None,

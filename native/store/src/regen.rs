@@ -18,10 +18,13 @@ use crate::config::ArchiveConfig;
 use crate::device::Device;
 use crate::error::StoreError;
 use crate::file_object::read_object;
+use crate::held::Received;
 use crate::in_place::job_in_place;
 use crate::index::Progress;
 use crate::job::StoreJob;
+use crate::regen_rules::{RegenRules, Seen};
 use crate::schema::Level;
+use crate::settle::Entry;
 use crate::virtual_device::is_virtual;
 use crate::walk_files::{DeviceFiles, order, relative_to};
 
@@ -73,10 +76,21 @@ impl Archive {
         scope: &RegenScope,
         progress: Progress<'_>,
     ) -> Result<RegenReport, StoreError> {
+        self.regen_with(scope, None, progress)
+    }
+
+    /// The same, with rules that see the files.
+    pub fn regen_with(
+        &self,
+        scope: &RegenScope,
+        rules: Option<&RegenRules>,
+        progress: Progress<'_>,
+    ) -> Result<RegenReport, StoreError> {
         self.needs_index("regen")?;
         let shared = &self.shared;
         let mut regen = Regen {
             shared,
+            rules,
             config: self.config(),
             state: State::read(&self.config().index_dir, scope),
             report: Mutex::new(RegenReport::default()),
@@ -111,6 +125,7 @@ impl Archive {
 
 struct Regen<'a> {
     shared: &'a Arc<Shared>,
+    rules: Option<&'a RegenRules>,
     config: Arc<ArchiveConfig>,
     state: State,
     report: Mutex<RegenReport>,
@@ -204,17 +219,19 @@ impl Regen<'_> {
             match self.read(device, name, path) {
                 Ok(Some(job)) => waiting.push((name, self.shared.committer.store(job))),
                 Ok(None) => {}
-                Err(error @ StoreError::Refused { .. }) => self.refuse(name, &error.to_string()),
+                Err(error @ StoreError::Refused { .. }) => {
+                    self.refuse(device, name, &error.to_string());
+                }
                 Err(error @ (StoreError::Io { .. } | StoreError::Full(_))) => {
-                    self.refuse(name, &error.to_string());
+                    self.refuse(device, name, &error.to_string());
                 }
                 Err(error) => return Err(error),
             }
             if waiting.len() >= WINDOW {
-                self.collect(&mut waiting)?;
+                self.collect(device, &mut waiting)?;
             }
         }
-        self.collect(&mut waiting)
+        self.collect(device, &mut waiting)
     }
 
     /// The job for a file, unless its object is kept elsewhere.
@@ -225,7 +242,15 @@ impl Regen<'_> {
         path: &Path,
     ) -> Result<Option<Box<StoreJob>>, StoreError> {
         self.report.lock().files += 1;
-        let object = read_object(path, self.config.scan_limits)?;
+        let mut object = read_object(path, self.config.scan_limits)?;
+        if let Some(rules) = self.rules.filter(|rules| rules.sees_files) {
+            match (rules.ask)(Seen::File, Received::open(path)?, path) {
+                // The file stays as it is: rules decide what is entered of it.
+                Ok(Some(seen)) => object.scanned.header = seen.instance.header().clone(),
+                Ok(None) => return Err(self.kept_out("a converter keeps it out")),
+                Err(why) => return Err(self.kept_out(&format!("a converter failed: {why}"))),
+            }
+        }
         let extractor = self.shared.index.extractor();
         let number = device.number();
         let job = job_in_place(object, number, name.to_owned(), "", extractor, &self.config)?;
@@ -257,8 +282,13 @@ impl Regen<'_> {
         Ok(Some(job))
     }
 
+    fn kept_out(&self, why: &str) -> StoreError {
+        StoreError::refused(self.config.store_failed_status, why)
+    }
+
     fn collect(
         &self,
+        device: &Device,
         waiting: &mut Vec<(&String, crate::reply::Awaited<crate::commit::StoreAnswer>)>,
     ) -> Result<(), StoreError> {
         for (name, awaited) in waiting.drain(..) {
@@ -266,7 +296,7 @@ impl Regen<'_> {
             match answer {
                 Ok(stored) => {
                     if !settle_in_place(self.shared, &stored, name)? {
-                        self.refuse(name, "the file is being removed");
+                        self.refuse(device, name, "the file is being removed");
                         continue;
                     }
                     let mut report = self.report.lock();
@@ -275,14 +305,23 @@ impl Regen<'_> {
                         Outcome::Rewritten | Outcome::Ignored => report.updated += 1,
                     }
                 }
-                Err(error @ StoreError::Refused { .. }) => self.refuse(name, &error.to_string()),
+                Err(error @ StoreError::Refused { .. }) => {
+                    self.refuse(device, name, &error.to_string());
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    fn refuse(&self, name: &str, reason: &str) {
+    fn refuse(&self, device: &Device, name: &str, reason: &str) {
+        if let Some(rules) = self.rules.filter(|rules| rules.sees_failures) {
+            let path = device.path(name);
+            // What cannot be read at all is only listed.
+            if let Ok(object) = Received::open(&path) {
+                let _no_further_say = (rules.ask)(Seen::Refused, object, &path);
+            }
+        }
         let mut report = self.report.lock();
         report.refused_count += 1;
         report.list(name, reason);
@@ -296,7 +335,13 @@ fn settle_in_place(shared: &Shared, stored: &Stored, file: &str) -> Result<bool,
         return Ok(true);
     };
     if stored.file == file {
-        shared.settler.add(pending, stored.device, 0, None);
+        shared.settler.add(Entry {
+            pending,
+            device: stored.device,
+            journal_bytes: 0,
+            mark: None,
+            unwritten: None,
+        });
         return Ok(true);
     }
     shared.committer.change(move |txn| txn.revoke(pending))?;

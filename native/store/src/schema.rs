@@ -49,7 +49,7 @@
 use crate::bytes::Reader;
 
 /// Version of everything described in this file. An environment of another version is not opened.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Names of the records in `meta`.
 pub mod meta_key {

@@ -1,8 +1,10 @@
 //! Makes what was answered out of the journal durable in its own place: one sync per device for many files,
 //! then the pending records go.
 //!
-//! Files put in place since the last round are synced together (`syncfs`), at the latest a second after the
-//! first, earlier when many wait. A failed sync is never retried as if it had worked: the device becomes
+//! Files put in place since the last round are synced together (`syncfs`), at the latest two seconds after the
+//! first, earlier when many wait. Relaxed stores leave much for such a sync to write, and whoever syncs a record
+//! beside it waits behind all of that. So their files are written out one after the other first, until the sync
+//! finds little left. A failed sync is never retried as if it had worked: the device becomes
 //! read-only and its records stay, so that the next start checks every file against them.
 
 use std::collections::BTreeSet;
@@ -26,15 +28,24 @@ const DELAY_MAX: Duration = Duration::from_secs(2);
 const FILES_MAX: usize = 8192;
 /// Journal bytes that start a round at once.
 const BYTES_MAX: u64 = 64 << 20;
+/// Files that a sync may find unwritten.
+const UNWRITTEN_MAX: usize = 16;
 /// Stores wait when this many times as much has piled up: the disk is slower than the senders.
 const BACKLOG_ROUNDS_MAX: usize = 4;
 
 /// A file in its place.
-struct Entry {
-    pending: PendingId,
-    device: u16,
+pub(crate) struct Entry {
+    /// Its record, which goes once it is settled.
+    pub pending: PendingId,
+    /// Number of its device.
+    pub device: u16,
+    /// Its bytes in the journal.
+    pub journal_bytes: u64,
+    /// Its folder's mark, held until then.
     #[expect(dead_code, reason = "held until the file is settled")]
-    mark: Option<Arc<Mark>>,
+    pub mark: Option<Arc<Mark>>,
+    /// Its name on the device if only the system has its bytes, and they are many.
+    pub unwritten: Option<String>,
 }
 
 #[derive(Default)]
@@ -98,13 +109,7 @@ impl Settler {
     }
 
     /// Hands in a file that stands in its place. Waits when far too many are on their way.
-    pub(crate) fn add(
-        &self,
-        pending: PendingId,
-        device: u16,
-        journal_bytes: u64,
-        mark: Option<Arc<Mark>>,
-    ) {
+    pub(crate) fn add(&self, entry: Entry) {
         let mut queue = self.state.queue.lock();
         while !queue.stop
             && (queue.entries.len() >= FILES_MAX * BACKLOG_ROUNDS_MAX
@@ -112,12 +117,8 @@ impl Settler {
         {
             self.state.changed.wait(&mut queue);
         }
-        queue.entries.push(Entry {
-            pending,
-            device,
-            mark,
-        });
-        queue.bytes += journal_bytes;
+        queue.bytes += entry.journal_bytes;
+        queue.entries.push(entry);
         let first = queue.since.is_none();
         if first {
             queue.since = Some(Instant::now());
@@ -162,6 +163,12 @@ impl Settler {
 }
 
 impl Queue {
+    fn take(&mut self) -> Vec<Entry> {
+        self.since = None;
+        self.bytes = 0;
+        std::mem::take(&mut self.entries)
+    }
+
     fn is_full(&self) -> bool {
         self.entries.len() >= FILES_MAX || self.bytes >= BYTES_MAX
     }
@@ -177,7 +184,8 @@ struct Worker {
 
 impl Worker {
     fn run(self) {
-        while let Some(entries) = self.next_round() {
+        while let Some(mut entries) = self.next_round() {
+            self.write_out(&mut entries);
             self.settle(entries);
             let mut queue = self.state.queue.lock();
             queue.working = false;
@@ -201,14 +209,32 @@ impl Worker {
                 Some(since) => {
                     let due = since + DELAY_MAX;
                     if queue.hurry || queue.is_full() || Instant::now() >= due {
-                        queue.since = None;
-                        queue.bytes = 0;
                         queue.working = true;
-                        return Some(std::mem::take(&mut queue.entries));
+                        return Some(queue.take());
                     }
                     self.state.changed.wait_until(&mut queue, due);
                 }
             }
+        }
+    }
+
+    /// Writes out what the round's sync would have to write, and what is handed in meanwhile.
+    fn write_out(&self, entries: &mut Vec<Entry>) {
+        let mut done = 0;
+        loop {
+            let mut written = 0;
+            for entry in entries.get(done..).unwrap_or_default() {
+                let device = self.devices.get(usize::from(entry.device));
+                if let (Some(file), Some(device)) = (&entry.unwritten, device) {
+                    self.disk.write_out(&device.path(file));
+                    written += 1;
+                }
+            }
+            done = entries.len();
+            if written <= UNWRITTEN_MAX || done >= FILES_MAX {
+                return;
+            }
+            entries.append(&mut self.state.queue.lock().take());
         }
     }
 

@@ -540,7 +540,7 @@ mod tests {
                     transfer_syntax: "",
                     file_bytes: 1,
                     dataset_offset: 0,
-                    hash: [0; 32],
+                    hash: [0; 16],
                     pixel: &[],
                 },
                 header: &[],

@@ -2,7 +2,7 @@
 //!
 //! A new UID is `<prefix>.7.<start>.<number>`. The start is a Unix time that no earlier run of the program
 //! had, kept in the index before the first use, so no UID is ever made twice, whatever the clock does. A
-//! change is committed before anyone sees the new UID.
+//! change is committed before anyone sees the new UID: by itself, or with the object that has it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +17,9 @@ use crate::calendar::unix_time;
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::uid_digest::digest_uid;
 use crate::uidmods::UidMod;
+
+/// LIMIT: changes kept beside the table before those that are in it are dropped.
+const PENDING_MAX: usize = 8192;
 
 /// What is left as it is: elements by tag, values by UID.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +42,9 @@ pub struct UidChanges {
     shared: Weak<Shared>,
     start: Mutex<Option<u64>>,
     number: AtomicU64,
+    /// Changes that no commit has seen yet, by old UID and stage: what another object changed a moment ago
+    /// is not in the table before that object is.
+    pending: Mutex<HashMap<(String, String), UidMod>>,
 }
 
 impl UidChanges {
@@ -48,6 +54,7 @@ impl UidChanges {
             shared: Arc::downgrade(&archive.shared),
             start: Mutex::new(None),
             number: AtomicU64::new(0),
+            pending: Mutex::default(),
         }
     }
 
@@ -89,47 +96,84 @@ impl UidChanges {
             let digest = |uid: &String| (uid.clone(), digest_uid(prefix, uid, stage));
             return Ok(uids.iter().map(digest).collect());
         }
-        let shared = self.shared()?;
-        let mut known = HashMap::new();
-        let mut missing = Vec::new();
-        {
-            let txn = shared.index.read()?;
-            for uid in uids {
-                match txn.uid_mod(uid, stage)? {
-                    Some(found) => {
-                        known.insert(uid.clone(), found.new);
-                    }
-                    None if missing.iter().any(|(old, _)| old == uid) => {}
-                    None => missing.push((uid.clone(), self.fresh(prefix, 7)?)),
-                }
-            }
-        }
-        if missing.is_empty() {
-            return Ok(known);
-        }
-        let (stage, kind) = (stage.to_owned(), kind.to_owned());
-        // Another thread may have changed one of them meanwhile: what it made counts.
-        let made = shared.committer.change(move |txn| {
-            let mut made = Vec::with_capacity(missing.len());
-            for (old, new) in missing {
-                if let Some(found) = txn.uid_mod(&old, &stage)? {
-                    made.push((old, found.new));
-                    continue;
-                }
-                txn.put_uid_mod(&UidMod {
-                    time: unix_time() as u32,
-                    old: old.clone(),
-                    kind: kind.clone(),
-                    new: new.clone(),
-                    stage: stage.clone(),
-                    annotation: String::new(),
-                })?;
-                made.push((old, new));
-            }
-            Ok(made)
-        })?;
-        known.extend(made);
+        let (known, fresh) = self.resolve(prefix, uids, stage, kind)?;
+        self.commit(fresh)?;
         Ok(known)
+    }
+
+    /// The new UIDs, and the changes among them that no commit has seen yet.
+    fn resolve(
+        &self,
+        prefix: &str,
+        uids: &[String],
+        stage: &str,
+        kind: &str,
+    ) -> Result<(HashMap<String, String>, Vec<UidMod>), StoreError> {
+        let shared = self.shared()?;
+        let start = self.start()?;
+        // Held throughout: two threads that meet the same UID must change it alike.
+        let mut pending = self.pending.lock();
+        let txn = shared.index.read()?;
+        if pending.len() > PENDING_MAX {
+            let mut kept = HashMap::new();
+            for (key, change) in pending.drain() {
+                if txn.uid_mod(&change.old, &change.stage)?.is_none() {
+                    kept.insert(key, change);
+                }
+            }
+            *pending = kept;
+        }
+        let mut known = HashMap::new();
+        let mut fresh = Vec::new();
+        for uid in uids {
+            if known.contains_key(uid) {
+                continue;
+            }
+            if let Some(found) = txn.uid_mod(uid, stage)? {
+                known.insert(uid.clone(), found.new);
+                continue;
+            }
+            let key = (uid.clone(), stage.to_owned());
+            let change = pending.entry(key).or_insert_with(|| {
+                let number = self.number.fetch_add(1, Ordering::Relaxed);
+                UidMod {
+                    time: unix_time() as u32,
+                    old: uid.clone(),
+                    kind: kind.to_owned(),
+                    new: format!("{prefix}.7.{start}.{number}"),
+                    stage: stage.to_owned(),
+                    annotation: String::new(),
+                }
+            });
+            known.insert(uid.clone(), change.new.clone());
+            fresh.push(change.clone());
+        }
+        Ok((known, fresh))
+    }
+
+    /// Makes changes durable.
+    fn commit(&self, changes: Vec<UidMod>) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<_> = changes.iter().map(UidMod::record).collect();
+        self.shared()?.committer.change(move |txn| {
+            let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+            txn.put_jobs(&records)
+        })?;
+        let mut pending = self.pending.lock();
+        for change in changes {
+            pending.remove(&(change.old, change.stage));
+        }
+        Ok(())
+    }
+
+    /// Makes changes durable that `change_with` gave out, before anyone sees the object.
+    pub fn commit_records(&self, records: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        let changes = records
+            .iter()
+            .filter_map(|record| UidMod::from_record(record));
+        self.commit(changes.collect())
     }
 
     /// What a UID was before it was changed in a stage.
@@ -145,22 +189,41 @@ impl UidChanges {
         stage: &str,
         except: &Except,
     ) -> Result<usize, StoreError> {
+        let (count, records) = self.change_with(instance, prefix, stage, except)?;
+        self.commit_records(records)?;
+        Ok(count)
+    }
+
+    /// The same, without a commit: the records that come back must be queued with the object
+    /// (`Incoming::queue`), or committed before anyone sees it.
+    pub fn change_with(
+        &self,
+        instance: &mut Instance,
+        prefix: &str,
+        stage: &str,
+        except: &Except,
+    ) -> Result<(usize, Vec<Vec<u8>>), StoreError> {
         let mut wanted: Vec<String> = Vec::new();
         for (tag, uid) in instance.uids().map_err(|error| refused(&error))? {
             if !except.covers(tag, &uid) && !wanted.contains(&uid) {
                 wanted.push(uid);
             }
         }
-        let new = self.changed(prefix, &wanted, stage, "newuids")?;
+        let (new, fresh) = if stage.starts_with('#') || stage.contains(char::is_control) {
+            (self.changed(prefix, &wanted, stage, "newuids")?, Vec::new())
+        } else {
+            self.resolve(prefix, &wanted, stage, "newuids")?
+        };
         let mut change = |tag: Tag, uid: &str| {
             if except.covers(tag, uid) {
                 return None;
             }
             new.get(uid).cloned()
         };
-        instance
+        let count = instance
             .change_uids(&mut change)
-            .map_err(|error| refused(&error))
+            .map_err(|error| refused(&error))?;
+        Ok((count, fresh.iter().map(UidMod::record).collect()))
     }
 
     /// Gives the UIDs of an object back; how many values changed. Those never changed stay.
@@ -233,6 +296,38 @@ mod tests {
         assert!(other["1.5"].starts_with("9.9.7."));
         let rows = archive.index().dump_table("UIDMODS").unwrap().unwrap();
         assert_eq!(rows.len(), 5);
+    }
+
+    #[test]
+    fn changes_without_a_commit_agree_and_are_kept_by_their_records() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = open(folder.path());
+        let changes = UidChanges::new(&archive);
+        let uids = ["1.2".to_owned()];
+        let (first, records) = changes.resolve("9.9", &uids, "A", "t").unwrap();
+        // Nobody has committed it, and everybody changes the UID alike.
+        let rows = || archive.index().dump_table("UIDMODS").unwrap().unwrap();
+        assert!(rows().is_empty());
+        assert_eq!(changes.changed("9.9", &uids, "A", "t").unwrap(), first);
+        assert_eq!(rows().len(), 1);
+        let records: Vec<_> = records.iter().map(UidMod::record).collect();
+        changes.commit_records(records.clone()).unwrap();
+        assert_eq!(rows().len(), 1);
+        assert_eq!(
+            changes.original(&first["1.2"], "A").unwrap().as_deref(),
+            Some("1.2")
+        );
+        // A record that is queued with an object goes to the table, not to the queue.
+        let edit = crate::queue::QueueEdit {
+            added: vec![records[0].clone(), b"export".to_vec()],
+            ..Default::default()
+        };
+        archive.edit_queue(edit).unwrap();
+        let jobs = archive.jobs(0, 9).unwrap();
+        assert_eq!(
+            jobs.iter().map(|job| &job.1[..]).collect::<Vec<_>>(),
+            [b"export"]
+        );
     }
 
     #[test]

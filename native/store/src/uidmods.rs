@@ -9,6 +9,9 @@ use crate::dump::{TableRow, latin1};
 use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
 
+/// First field of a record that changes this table with an object.
+const RECORD: &str = "uidmod";
+
 /// One changed identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UidMod {
@@ -38,6 +41,29 @@ impl UidMod {
             annotation: r.var_str()?.to_owned(),
             old: text(key.get(..zero)?)?,
             stage: text(key.get(zero + 1..)?)?,
+        })
+    }
+
+    /// The change as a record that travels with an object: committed with it, not queued.
+    pub fn record(&self) -> Vec<u8> {
+        let time = self.time.to_string();
+        [RECORD, &time, &self.old, &self.kind, &self.new, &self.stage]
+            .join("\t")
+            .into_bytes()
+    }
+
+    /// The change in such a record; `None` for queued work.
+    pub(crate) fn from_record(record: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(record.strip_prefix(RECORD.as_bytes())?).ok()?;
+        let mut fields = text.strip_prefix('\t')?.split('\t');
+        let mut field = || fields.next().map(str::to_owned);
+        Some(Self {
+            time: field()?.parse().ok()?,
+            old: field()?,
+            kind: field()?,
+            new: field()?,
+            stage: field()?,
+            annotation: String::new(),
         })
     }
 

@@ -21,6 +21,9 @@ use crate::schema::ImageKey;
 use crate::temp_file::TempFile;
 use pyserver_proto::tag::Tag;
 
+/// Fields of a record of work (`pyserver/policy/jobs.py`).
+const FIELDS_BEFORE_FILE: usize = 7;
+
 /// How often a name is varied before giving up.
 const TRIES_MAX: u32 = 100_000;
 
@@ -87,7 +90,9 @@ impl Store {
             }
         }
         if !job.jobs.is_empty() {
-            let jobs = job.jobs.clone();
+            let path = incoming.device.path(&file);
+            let path = path.to_string_lossy();
+            let jobs: Vec<_> = job.jobs.iter().map(|job| with_file(job, &path)).collect();
             shared.committer.change(move |txn| {
                 let jobs: Vec<&[u8]> = jobs.iter().map(Vec::as_slice).collect();
                 txn.put_jobs(&jobs)
@@ -141,6 +146,18 @@ impl Store {
     }
 }
 
+/// A record of queued work with the object's file as its last field: no index tells where it is.
+fn with_file(job: &[u8], path: &str) -> Vec<u8> {
+    let fields = job.split(|byte| *byte == b'\t').count();
+    let mut record = job.to_vec();
+    record.resize(
+        record.len() + FIELDS_BEFORE_FILE.saturating_sub(fields) + 1,
+        b'\t',
+    );
+    record.extend_from_slice(path.as_bytes());
+    record
+}
+
 /// The name that the syntax gives, or a variation of it, and whether it replaces an older copy.
 fn free_name(
     device: &Device,
@@ -182,6 +199,18 @@ fn varied(candidate: &str, attempt: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_is_the_eighth_field_of_a_record() {
+        assert_eq!(
+            with_file(b"a\t1\t2\t3\t4\t5", "/x"),
+            b"a\t1\t2\t3\t4\t5\t\t/x"
+        );
+        assert_eq!(
+            with_file(b"a\t1\t2\t3\t4\t5\tt", "/x"),
+            b"a\t1\t2\t3\t4\t5\tt\t/x"
+        );
+    }
 
     #[test]
     fn names_are_varied_before_their_extension() {

@@ -73,6 +73,7 @@ fn one_step(archive: &pyserver_store::archive::Archive, dice: &mut Dice, version
                 };
                 let length = match object.content {
                     Content::Memory(bytes) => bytes.len() as u64,
+                    Content::Shared(file) => file.metadata().unwrap().len(),
                     Content::File { file, offset } => file.metadata().unwrap().len() - offset,
                 };
                 assert_eq!(length, object.length);

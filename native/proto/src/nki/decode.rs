@@ -1,17 +1,15 @@
 //! From an NKI stream to words.
 //!
-//! Eight bytes are looked at together: the one-byte codes before the first other code are added up
-//! without a branch.
+//! Far from the end nothing need be checked (`swift`); what is left, and what is malformed, is decoded a
+//! code at a time.
 
-use super::nibbles::NIBBLES;
-use super::{LONG_HEADER, Mode, NkiError, SHORT_HEADER, checksum};
+use super::swift::{Swift, decode_swiftly};
+use super::{ABSOLUTE, LONG_HEADER, Mode, NIBBLES, NkiError, RUN, SHORT_HEADER, checksum};
 
 /// Words that one byte of payload can stand for at most: a run of 255 takes two bytes.
 const WORDS_PER_BYTE_MAX: u64 = 128;
 /// The mode that keeps 13 bits of a word.
 const MODE_13_BITS: u32 = 5;
-/// One-byte codes looked at together.
-const GROUP: usize = 8;
 
 /// The pixel data of an NKI stream of mode 1 to 5, at most `bytes_max` bytes of it.
 ///
@@ -83,21 +81,6 @@ struct Decoder<'a> {
     last: u16,
 }
 
-/// One-byte codes at the beginning of eight bytes.
-#[inline]
-fn leading_codes<const NIBBLE_RUNS: bool>(group: [u8; GROUP]) -> usize {
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let bits = u64::from_le_bytes(group);
-    // A one-byte code repeats its sign in bit 6.
-    let mut others = (bits ^ bits << 1) & TOPS;
-    if NIBBLE_RUNS {
-        // Zero bytes of `turned`, exact up to the first of them.
-        let turned = bits ^ u64::from_le_bytes([NIBBLES; GROUP]);
-        others |= turned.wrapping_sub(TOPS >> 7) & !turned & TOPS;
-    }
-    others.trailing_zeros() as usize / GROUP
-}
-
 impl Decoder<'_> {
     fn truncated(&self) -> NkiError {
         let Self { word, words, .. } = *self;
@@ -149,18 +132,24 @@ impl Decoder<'_> {
     fn differences<const NIBBLE_RUNS: bool>(&mut self) -> Result<(), NkiError> {
         let first = self.bytes()?;
         self.put(u16::from_le_bytes(first));
+        let mut swift = Swift {
+            payload: self.payload,
+            out: &mut self.out[self.word * 2..],
+            last: self.last,
+        };
+        decode_swiftly::<NIBBLE_RUNS>(&mut swift);
+        let Swift { payload, out, last } = swift;
+        let words_left = out.len() / 2;
+        (self.payload, self.last) = (payload, last);
+        self.word = self.words - words_left;
         while self.word < self.words {
-            self.group::<NIBBLE_RUNS>();
-            if self.word == self.words {
-                break;
-            }
             let [byte] = self.bytes()?;
             match byte {
-                0x7F => {
+                ABSOLUTE => {
                     let word = self.bytes()?;
                     self.put(u16::from_be_bytes(word));
                 }
-                0x80 => {
+                RUN => {
                     let [run] = self.bytes()?;
                     self.repeat(usize::from(run))?;
                 }
@@ -174,36 +163,6 @@ impl Decoder<'_> {
             }
         }
         Ok(())
-    }
-
-    /// One-byte codes, as many as follow, while there is room to write a group of words.
-    #[inline]
-    fn group<const NIBBLE_RUNS: bool>(&mut self) {
-        while let Some((group, _)) = self.payload.split_first_chunk::<GROUP>() {
-            let at = self.word * 2;
-            let Some(slot) = self.out.get_mut(at..at + GROUP * 2) else {
-                return;
-            };
-            let codes = leading_codes::<NIBBLE_RUNS>(*group);
-            let mut sums = [self.last; GROUP];
-            let mut sum = self.last;
-            for (slot, code) in sums.iter_mut().zip(group) {
-                sum = sum.wrapping_add(*code as i8 as u16);
-                *slot = sum;
-            }
-            for (slot, sum) in slot.chunks_exact_mut(2).zip(sums) {
-                slot.copy_from_slice(&sum.to_le_bytes());
-            }
-            self.payload = &self.payload[codes..];
-            self.word += codes;
-            if codes < GROUP {
-                if codes > 0 {
-                    self.last = sums[codes - 1];
-                }
-                return;
-            }
-            self.last = sum;
-        }
     }
 
     fn nibbles(&mut self) -> Result<(), NkiError> {

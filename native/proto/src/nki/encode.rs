@@ -1,22 +1,20 @@
 //! From words to an NKI stream.
 //!
-//! Blocks whose differences all take one byte are written at once; others word by word.
+//! Stretches between runs are found in the bits of a [`Survey`]; codes inside a stretch are written many
+//! together, without branches.
 
-use super::nibbles::{NibbleRun, classes};
-use super::{LONG_HEADER, Mode, NkiError, SHORT_HEADER, checksum};
+use super::bits::Bits;
+use super::survey::Survey;
+use super::{ABSOLUTE, LONG_HEADER, Mode, NIBBLES, NkiError, RUN, SHORT_HEADER, checksum};
 
-/// Words looked at together.
-pub(super) const BLOCK: usize = 16;
+/// Codes written together.
+const BLOCK: usize = 16;
 /// Longest run of equal words that one code holds.
 const RUN_MAX: usize = 255;
-/// Shortest run of equal words that modes 3 and 4 write as a run.
-const NIBBLE_RUN_MIN: usize = 5;
-/// Shortest run of equal words that modes 1 and 2 write as a run.
-const RUN_MIN: usize = 2;
-/// Marks a word that stands as it is.
-const ABSOLUTE: u8 = 0x7F;
-/// Marks a run of equal words.
-const RUN: u8 = 0x80;
+/// Differences of four bits after which they are written at once.
+const FULL: usize = 254;
+/// Fewest differences that are written in four bits.
+const WORTH: usize = 6;
 
 /// The NKI stream of pixel data, its length made even.
 ///
@@ -34,34 +32,36 @@ pub fn encode(mode: Mode, pixels: &[u8]) -> Result<Vec<u8>, NkiError> {
     if pixels.len() % 2 != 0 {
         return Err(NkiError::OddLength(pixels.len()));
     }
-    let pairs = pixels.chunks_exact(2);
-    let words: Vec<i16> = pairs
-        .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
-        .collect();
-    let count = u32::try_from(words.len()).map_err(|_| NkiError::WordCount(words.len()))?;
-    let Some(&first) = words.first() else {
+    let words = pixels.len() / 2;
+    let count = u32::try_from(words).map_err(|_| NkiError::WordCount(words))?;
+    if words == 0 {
         return Err(NkiError::WordCount(0));
-    };
+    }
     let header = if mode.has_checksum() {
         LONG_HEADER
     } else {
         SHORT_HEADER
     };
-    // A block is written whole even where fewer words are left.
-    let mut out = Output {
-        bytes: vec![0; header + words.len() * 3 + 2 * BLOCK],
+    let survey = Survey::new(pixels, if mode.has_nibbles() { 63 } else { 64 });
+    // Two bytes for the first word and one to make the length even; three for each wide difference, at
+    // most one for each other.
+    let payload_max = 3 + words + 2 * survey.wide.count();
+    // A block is written whole even where less of it counts.
+    let mut writer = Writer {
+        pixels,
+        bytes: vec![0; header + payload_max + BLOCK],
         at: header,
     };
-    out.put(first.to_le_bytes(), 2);
+    writer.put([pixels[0], pixels[1]], 2);
     if mode.has_nibbles() {
-        encode_nibbles(&words, &mut out);
+        writer.nibbles(&survey);
     } else {
-        encode_bytes(&words, &mut out);
+        writer.bytes(&survey);
     }
-    if out.at % 2 != 0 {
-        out.put([0], 1);
+    if (writer.at - header) % 2 != 0 {
+        writer.put([0], 1);
     }
-    let Output { mut bytes, at } = out;
+    let Writer { mut bytes, at, .. } = writer;
     bytes.truncate(at);
     let (head, payload) = bytes.split_at_mut(header);
     let mut fields = vec![count, mode.number()];
@@ -79,13 +79,158 @@ pub fn encode(mode: Mode, pixels: &[u8]) -> Result<Vec<u8>, NkiError> {
     Ok(bytes)
 }
 
-/// A buffer large enough for every stream, and where its next byte goes.
-pub(super) struct Output {
-    pub(super) bytes: Vec<u8>,
-    pub(super) at: usize,
+struct Writer<'a> {
+    pixels: &'a [u8],
+    /// Large enough for every stream.
+    bytes: Vec<u8>,
+    /// Where the next byte goes.
+    at: usize,
 }
 
-impl Output {
+impl Writer<'_> {
+    /// Modes 1 and 2.
+    fn bytes(&mut self, survey: &Survey) {
+        let words = self.pixels.len() / 2;
+        let pairs = survey.zero.pairs();
+        let runs = Bits::new(pairs.map(|zero| (zero & zero >> 1) as u64).collect());
+        let mut word = 1;
+        while word < words {
+            let begin = runs.next(word, words);
+            self.singles::<64>(survey, word, begin);
+            word = begin;
+            if word < words {
+                word = self.run(survey, word);
+            }
+        }
+    }
+
+    /// Modes 3 and 4.
+    fn nibbles(&mut self, survey: &Survey) {
+        let words = self.pixels.len() / 2;
+        let runs = survey.zero.pairs().map(|zero| {
+            let pairs = zero & zero >> 1;
+            (pairs & pairs >> 2 & zero >> 4) as u64
+        });
+        let runs = Bits::new(runs.collect());
+        let stops = runs.groups().zip(survey.coarse.groups());
+        let stops = Bits::new(stops.map(|(run, coarse)| run | coarse).collect());
+        let events = stops.pairs().zip(runs.groups()).map(|(stops, run)| {
+            let pairs = !(stops | stops >> 1);
+            let worth = pairs & pairs >> 2 & pairs >> 4;
+            worth as u64 | run
+        });
+        let events = Bits::new(events.collect());
+        let mut word = 1;
+        while word < words {
+            let begin = events.next(word, words);
+            self.singles::<63>(survey, word, begin);
+            word = begin;
+            if word == words {
+                break;
+            }
+            let end = stops.next(word, words);
+            if end == word {
+                word = self.run(survey, word);
+            } else {
+                self.halves(&survey.codes, word, end, words);
+                word = end;
+            }
+        }
+    }
+
+    /// A run of equal words from `word` on; the word behind it.
+    #[inline]
+    fn run(&mut self, survey: &Survey, word: usize) -> usize {
+        let end = survey.zero.next_clear(word, word + RUN_MAX);
+        self.put([RUN, (end - word) as u8], 2);
+        end
+    }
+
+    /// Words with a code of their own each.
+    #[inline]
+    fn singles<const REACH: i16>(&mut self, survey: &Survey, mut word: usize, end: usize) {
+        while word < end {
+            let left = end - word;
+            let narrow = survey.wide.window(word).trailing_zeros() as usize;
+            let take = narrow.min(left);
+            if narrow >= BLOCK || narrow >= left {
+                self.copy(&survey.codes, word, take);
+                word += take;
+                continue;
+            }
+            let take = left.min(BLOCK);
+            self.mixed::<REACH>(word, take);
+            word += take;
+        }
+    }
+
+    /// Codes of one byte each.
+    #[inline]
+    fn copy(&mut self, codes: &[u8], word: usize, count: usize) {
+        let mut done = 0;
+        while done < count {
+            let code = codes.get(word + done..).and_then(|rest| rest.first_chunk());
+            self.put::<BLOCK>(*code.unwrap_or(&[0; BLOCK]), BLOCK.min(count - done));
+            done += BLOCK;
+        }
+    }
+
+    /// Codes of one to three bytes, at most a block of them, without branches.
+    #[inline]
+    fn mixed<const REACH: i16>(&mut self, word: usize, count: usize) {
+        let from = self.pixels.get(2 * word - 2..).unwrap_or_default();
+        let (codes, lengths) = if let Some(bytes) = from.first_chunk() {
+            codes::<REACH>(bytes)
+        } else {
+            let mut bytes = [0; BLOCK * 2 + 2];
+            bytes[..from.len()].copy_from_slice(from);
+            codes::<REACH>(&bytes)
+        };
+        let mut at = self.at;
+        for (code, length) in codes.iter().zip(lengths).take(count) {
+            if let Some(slot) = self.bytes.get_mut(at..at + 4) {
+                slot.copy_from_slice(&code.to_le_bytes());
+            }
+            at += usize::from(length);
+        }
+        self.at = at;
+    }
+
+    /// Differences of four bits.
+    fn halves(&mut self, codes: &[u8], mut word: usize, end: usize, words: usize) {
+        while end - word >= FULL {
+            self.pack(codes, word, FULL);
+            word += FULL;
+        }
+        let left = end - word;
+        if left < WORTH || end == words {
+            return self.copy(codes, word, left);
+        }
+        // Of an odd number the first stays.
+        let odd = left % 2;
+        self.put([codes[word]], odd);
+        self.pack(codes, word + odd, left - odd);
+    }
+
+    /// An even number of differences, two to a byte.
+    #[inline]
+    fn pack(&mut self, codes: &[u8], word: usize, count: usize) {
+        self.put([NIBBLES, count as u8], 2);
+        let mut done = 0;
+        while done < count {
+            let both = codes
+                .get(word + done..)
+                .and_then(|rest| rest.first_chunk::<{ 2 * BLOCK }>());
+            let both = both.unwrap_or(&[0; 2 * BLOCK]);
+            let mut packed = [0; BLOCK];
+            for (byte, pair) in packed.iter_mut().zip(both.chunks_exact(2)) {
+                *byte = pair[0] << 4 | pair[1] & 0xF;
+            }
+            self.put(packed, BLOCK.min((count - done) / 2));
+            done += 2 * BLOCK;
+        }
+    }
+
     /// Writes `N` bytes of which `used` count.
     #[inline]
     fn put<const N: usize>(&mut self, bytes: [u8; N], used: usize) {
@@ -96,162 +241,24 @@ impl Output {
     }
 }
 
-/// The differences from word `at` on, and what a block says about them.
-struct Block {
-    differences: [i16; BLOCK],
-}
-
-impl Block {
-    /// `None` near the end.
-    #[inline]
-    fn load(words: &[i16], at: usize) -> Option<Self> {
-        let before = words.get(at - 1..at - 1 + BLOCK)?;
-        // One word more than is looked at: the last word of all is never in a block.
-        let after = words.get(at..=at + BLOCK)?;
-        let mut differences = [0; BLOCK];
-        for ((d, after), before) in differences.iter_mut().zip(after).zip(before) {
-            // Saturation keeps every difference that does not fit in the class of the largest.
-            *d = after.saturating_sub(*before);
-        }
-        Some(Self { differences })
-    }
-
-    /// Whether every difference lies in -`reach`..64.
-    #[inline]
-    fn all_small(&self, reach: i16) -> bool {
-        let outside = |d: &i16| u16::from(d.wrapping_add(reach) as u16 >= 64 + reach as u16);
-        self.differences.iter().fold(0, |any, d| any | outside(d)) == 0
-    }
-
-    /// Whether a difference of zero follows another.
-    #[inline]
-    fn has_equal_pair(&self) -> bool {
-        let pairs = self.differences.iter().zip(&self.differences[1..]);
-        pairs.fold(0, |any, (a, b)| any | u16::from((a | b) == 0)) != 0
-    }
-
-    /// The differences in one byte each.
-    #[inline]
-    fn bytes(&self) -> [u8; BLOCK] {
-        self.differences.map(|d| d as u8)
-    }
-}
-
-/// Length of the run of words equal to the one before `at`, without the last word of all.
+/// Codes of one to three bytes for a block of words that are in no run, and their lengths.
 #[inline]
-fn equal_words(words: &[i16], at: usize) -> usize {
-    let (Some(before), Some(rest)) = (words.get(at - 1), words.get(at..)) else {
-        return 0;
-    };
-    let open = rest.split_last().map_or(rest, |(_, open)| open);
-    let open = open.get(..RUN_MAX).unwrap_or(open);
-    open.iter().take_while(|word| *word == before).count()
-}
-
-/// A code of one to three bytes for a difference that is no run.
-#[inline]
-fn code(word: i16, before: i16, reach: i16) -> ([u8; 4], usize) {
-    let d = word.saturating_sub(before);
-    let low = d as u8;
-    let high = (d >> 8) as u8;
-    if (-reach..64).contains(&d) {
-        ([low, 0, 0, 0], 1)
-    } else if (-0x3F00..0x3F00).contains(&d) {
-        ([high ^ 0x40, low, 0, 0], 2)
-    } else {
-        let [high, low] = word.to_be_bytes();
-        ([ABSOLUTE, high, low, 0], 3)
+fn codes<const REACH: i16>(bytes: &[u8; BLOCK * 2 + 2]) -> ([u32; BLOCK], [u8; BLOCK]) {
+    let word = |pair: &[u8]| i16::from_le_bytes([pair[0], pair[1]]);
+    let befores = bytes[..BLOCK * 2].chunks_exact(2).map(word);
+    let words = bytes[2..].chunks_exact(2).map(word);
+    let (mut codes, mut lengths) = ([0; BLOCK], [0; BLOCK]);
+    let slots = codes.iter_mut().zip(&mut lengths);
+    for ((code, length), (word, before)) in slots.zip(words.zip(befores)) {
+        let d = word.saturating_sub(before);
+        let is_small = d.wrapping_add(REACH) as u16 <= 63 + REACH as u16;
+        let is_middle = d.wrapping_add(0x3F00) as u16 <= 0x7DFF;
+        let two = d.swap_bytes() as u16 ^ 0x40;
+        let short = if is_small { d as u16 } else { two };
+        let three = u16::from(ABSOLUTE) | word as u16 & 0xFF00;
+        let start = if is_middle { short } else { three };
+        *code = u32::from(start) | u32::from(word as u16) << 16;
+        *length = 3 - u8::from(is_middle) - u8::from(is_small);
     }
-}
-
-fn encode_bytes(words: &[i16], out: &mut Output) {
-    let mut at = 1;
-    while at < words.len() {
-        if let Some(block) = Block::load(words, at)
-            && block.all_small(64)
-            && !block.has_equal_pair()
-        {
-            // A zero at the end of the block may begin a run.
-            let whole = BLOCK - usize::from(block.differences[BLOCK - 1] == 0);
-            out.put(block.bytes(), whole);
-            at += whole;
-            continue;
-        }
-        let until = words.len().min(at + BLOCK);
-        while at < until {
-            let (word, before) = (words[at], words[at - 1]);
-            let run = if word == before {
-                equal_words(words, at)
-            } else {
-                0
-            };
-            if run >= RUN_MIN {
-                out.put([RUN, run as u8], 2);
-                at += run;
-            } else {
-                let (bytes, used) = code(word, before, 64);
-                out.put(bytes, used);
-                at += 1;
-            }
-        }
-    }
-}
-
-fn encode_nibbles(words: &[i16], out: &mut Output) {
-    let mut run = NibbleRun::begin(out.at);
-    let mut at = 1;
-    while at < words.len() {
-        if let Some(block) = Block::load(words, at)
-            && block.all_small(63)
-        {
-            let codes = block.bytes();
-            let (zeros, fits) = classes(&codes);
-            let pairs = zeros & (zeros >> 1);
-            let is_run = pairs & (pairs >> 2) & (zeros >> 4);
-            // Zeros at the end of the block may belong to a run.
-            let ends_open = zeros >> (BLOCK - 1) != 0;
-            if is_run == 0 && !ends_open && run.take_block(fits, out.at) {
-                out.put(codes, BLOCK);
-                at += BLOCK;
-                continue;
-            }
-        }
-        let until = words.len().min(at + BLOCK);
-        while at < until {
-            at += encode_next(words, at, out, &mut run);
-        }
-    }
-}
-
-/// Writes one code, or a few bytes of zero; says how many words they stand for.
-#[inline]
-fn encode_next(words: &[i16], at: usize, out: &mut Output, run: &mut NibbleRun) -> usize {
-    let (word, before) = (words[at], words[at - 1]);
-    if word == before {
-        let equal = equal_words(words, at);
-        if equal >= NIBBLE_RUN_MIN {
-            run.end(out);
-            out.put([RUN, equal as u8], 2);
-            run.restart(out.at);
-            return equal;
-        }
-        // The last word of all is in no run, and stands for itself.
-        let zeros = equal.max(1);
-        for _ in 0..zeros {
-            out.put([0], 1);
-            run.grow(out);
-        }
-        return zeros;
-    }
-    let d = word.saturating_sub(before);
-    if (-8..8).contains(&d) {
-        out.put([d as u8], 1);
-        run.grow(out);
-        return 1;
-    }
-    run.end(out);
-    let (bytes, used) = code(word, before, 63);
-    out.put(bytes, used);
-    run.restart(out.at);
-    1
+    (codes, lengths)
 }

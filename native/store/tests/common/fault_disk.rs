@@ -234,6 +234,8 @@ impl Disk for FaultDisk {
 
     fn start_write_back(&self, _blob: &BlobFile, _offset: u64, _length: u64) {}
 
+    fn write_out(&self, _path: &Path) {}
+
     fn sync(&self, blob: &BlobFile) -> io::Result<()> {
         self.run("sync", &blob.path, |state| {
             state.dirty.remove(&blob.path);

@@ -1,0 +1,32 @@
+"""What a site configures about converters and about sending objects on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSettings:
+    """How converters run: see the items of the group Scripting."""
+
+    reject_on_error: bool
+    shell: bool
+    folders: tuple[Path, ...]
+    processes_max: int
+    time_limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardSettings:
+    """How objects are sent on, and how often it is tried. Times in seconds."""
+
+    hold_off_s: float
+    retry_delay_s: float
+    retries_max: int
+    retry_failed: bool
+    level: str
+    close_delay_s: float
+    collect_delay_s: float
+    refresh_delay_s: float
+    delayed_threads: int
+    delayed_retries_max: int
+    release: bool

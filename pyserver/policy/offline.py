@@ -1,0 +1,39 @@
+"""Converters for commands that open the archive themselves, because no server runs."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from pyserver import _native
+from pyserver.archive import LocalArchive
+from pyserver.config.settings import Settings
+from pyserver.policy.adding import Adding
+from pyserver.policy.forward import Forwards
+from pyserver.policy.rules import about_regen, make_rules, make_services
+
+
+@contextlib.contextmanager
+def with_converters(
+    access: LocalArchive,
+    archive: _native.Archive,
+    settings: Settings,
+    codecs: _native.CodecPool,
+    log: Callable[[int, str], None],
+) -> Iterator[None]:
+    """Have files added and rebuilt by the rules of the site. Work for export converters is queued
+    for the next start of the server."""
+    forwards = Forwards(settings, log)
+    queue = _native.WorkQueue(archive)
+    uids = _native.UidTable(archive, settings.native.uid_prefix)
+
+    def put(payload: bytes) -> None:
+        queue.edit(added=[payload])
+
+    services = make_services(settings, archive, uids, log, forwards, put, codecs)
+    rules = make_rules(settings, services)
+    adding = Adding(access, lambda: None)
+    adding.use(settings, rules)
+    access.add_file, access.rules = adding.add, about_regen(rules)
+    try:
+        yield
+    finally:
+        forwards.stop()
