@@ -12,11 +12,14 @@ from bench.peers import PEERS
 from bench.rounds import Target, Work
 
 HERE = Path(__file__).resolve().parent
-ORDER = ("ingest", "find", "retrieve", "memory", "index", "clonedb")
-PROBES = {
+ORDER = ("ingest", "find", "retrieve", "memory", "index", "clonedb", "pipeline", "transcode")
+OTHERS = {
     "probe-unsynced": "plain files, unsynced",
     "probe-fdatasync": "plain files, fdatasync each",
     "probe-grouped": "plain files, 16 written, then 16 fdatasync",
+    "codec": "the codec alone, on all cores",
+    "compressed": "pyserver, arriving compressed",
+    "uncompressed": "pyserver, arriving uncompressed",
 }
 
 
@@ -115,7 +118,7 @@ def _target(work: Work, target: Target) -> str:
 
 
 def _title(name: str) -> str:
-    return PEERS[name].title if name in PEERS else PROBES.get(name, name)
+    return PEERS[name].title if name in PEERS else OTHERS.get(name, name)
 
 
 def _work(work: Work) -> list[str]:
