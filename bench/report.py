@@ -12,13 +12,16 @@ from bench.peers import PEERS
 from bench.rounds import Target, Work
 
 HERE = Path(__file__).resolve().parent
-ORDER = ("ingest", "find", "retrieve", "memory", "index", "pipeline", "route")
+ORDER = ("ingest", "find", "retrieve", "memory", "index", "pipeline", "transcode", "route")
 # One file for each scale that clonedb was run with.
 CLONEDB = "clonedb-*.json"
-PROBES = {
+OTHERS = {
     "probe-unsynced": "plain files, unsynced",
     "probe-fdatasync": "plain files, fdatasync each",
     "probe-grouped": "plain files, 16 written, then 16 fdatasync",
+    "codec": "the codec alone, on all cores",
+    "compressed": "pyserver, arriving compressed",
+    "uncompressed": "pyserver, arriving uncompressed",
 }
 
 
@@ -121,7 +124,7 @@ def _target(work: Work, target: Target) -> str:
 
 
 def _title(name: str) -> str:
-    return PEERS[name].title if name in PEERS else (PROBES | route.TITLES).get(name, name)
+    return PEERS[name].title if name in PEERS else (OTHERS | route.TITLES).get(name, name)
 
 
 def _work(work: Work) -> list[str]:

@@ -17,6 +17,7 @@ use pyserver_store::codec_pool::{Transcoded, Wish};
 use pyserver_store::error::StoreError;
 use pyserver_store::held::{Received, Sender};
 use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome};
+use pyserver_store::look::Busy;
 
 use crate::log::{Level, escaped};
 use crate::scp_store::export_jobs;
@@ -34,6 +35,7 @@ pub struct Waiting {
     syntax: TransferSyntax,
     request: CStoreRq,
     jobs: Vec<Vec<u8>>,
+    _busy: Busy,
 }
 
 impl Waiting {
@@ -53,6 +55,7 @@ impl Waiting {
                 syntax,
                 request: request.clone(),
                 jobs: export_jobs(session, request.sop_instance_uid.as_str()),
+                _busy: session.shared.archive.busy(),
             }),
             Err(error) => {
                 session.log(Level::Warning, format!("stored as received: {error}"));

@@ -26,7 +26,7 @@ use crate::in_flight::InFlight;
 use crate::incoming::{Incoming, ReceiveContext};
 use crate::index::{Index, IndexOptions, Progress};
 use crate::journal::Journal;
-use crate::look::Arrivals;
+use crate::look::{Arrivals, Busy};
 use crate::mark::FolderMarks;
 use crate::mirror::Mirror;
 use crate::reaper::Reaper;
@@ -139,6 +139,12 @@ pub struct ArchiveStats {
 }
 
 impl Archive {
+    /// Says that a codec will work on an arriving object: no thread then looks for what it waits for, which
+    /// would take the core away from the codec.
+    pub fn busy(&self) -> Busy {
+        self.shared.arrivals.enter_codec()
+    }
+
     /// Opens the archive and repairs what a crash left.
     pub fn open(
         config: ArchiveConfig,

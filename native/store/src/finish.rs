@@ -37,7 +37,10 @@ use crate::temp_file::TempFile;
 /// Ends one store.
 pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError> {
     let started = Instant::now();
-    incoming.shared.committer.expect();
+    // Awake it would look for the store, and take a core from a codec meanwhile.
+    if !incoming.shared.arrivals.are_codecs_busy() {
+        incoming.shared.committer.expect();
+    }
     let scanner = incoming.scanner.take().ok_or(StoreError::Closed)?;
     let scanned = scanner.finish().map_err(not_understood)?;
     check_identity(&incoming, &scanned.header)?;

@@ -33,7 +33,7 @@ pub mod incoming;
 mod job;
 mod joined;
 mod journal;
-mod look;
+pub mod look;
 pub mod lookahead;
 mod mark;
 pub mod memory_file;

@@ -19,7 +19,13 @@ const SPINS: u32 = 20;
 pub(crate) struct Arrivals {
     cores: usize,
     objects: AtomicUsize,
+    /// Objects that a codec works on, or will.
+    codecs: AtomicUsize,
 }
+
+/// A codec has work for an arriving object; over when dropped.
+#[derive(Debug)]
+pub struct Busy(Arc<Arrivals>);
 
 /// One arriving object; gone when dropped.
 #[derive(Debug)]
@@ -31,6 +37,7 @@ impl Arrivals {
         Arc::new(Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             objects: AtomicUsize::new(0),
+            codecs: AtomicUsize::new(0),
         })
     }
 
@@ -40,9 +47,20 @@ impl Arrivals {
         Arrival(Arc::clone(self))
     }
 
+    /// Counts an object for a codec.
+    pub(crate) fn enter_codec(self: &Arc<Self>) -> Busy {
+        self.codecs.fetch_add(1, Ordering::Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// Whether codecs have the cores.
+    pub(crate) fn are_codecs_busy(&self) -> bool {
+        self.codecs.load(Ordering::Relaxed) > 0
+    }
+
     /// How long a thread may look: not at all unless there is a core to spare for each object.
     pub(crate) fn patience(&self) -> Duration {
-        if self.objects.load(Ordering::Relaxed) * 2 > self.cores {
+        if self.are_codecs_busy() || self.objects.load(Ordering::Relaxed) * 2 > self.cores {
             return Duration::ZERO;
         }
         LOOK_MAX
@@ -52,6 +70,12 @@ impl Arrivals {
 impl Drop for Arrival {
     fn drop(&mut self) {
         self.0.objects.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.codecs.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -85,6 +109,10 @@ mod tests {
         assert!(arrivals.patience().is_zero());
         drop((lone, more));
         assert_eq!(arrivals.objects.load(Ordering::Relaxed), 0);
+        let busy = arrivals.enter_codec();
+        assert!(arrivals.patience().is_zero());
+        drop(busy);
+        assert!(!arrivals.patience().is_zero());
     }
 
     #[test]
