@@ -12,7 +12,7 @@ from pyserver.cli.main import GROUPS, make_parser
 from pyserver.config.items import (
     FILTERS,
     HOOKS,
-    HOOKS_THAT_RUN,
+    HOOKS_TO_COME,
     SCRIPTING_GROUP,
     Item,
     Kind,
@@ -150,7 +150,7 @@ def _kind(item: Item) -> str:
 def _hooks() -> str:
     hooks = ", ".join(f"`{hook}`" for hook in HOOKS)
     filters = ", ".join(f"`<Hook>{column}N`" for column in FILTERS)
-    running = ", ".join(f"`{hook}`" for hook in HOOKS if hook in HOOKS_THAT_RUN)
+    running = ", ".join(f"`{hook}`" for hook in HOOKS if hook not in HOOKS_TO_COME)
     return (
         f"Converter hooks: {hooks}. Each has `<Hook>Converters` (their number), "
         f"`<Hook>ConverterN` (a script line) and the filters {filters} (default `*`). "

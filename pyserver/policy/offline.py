@@ -7,8 +7,19 @@ from pyserver import _native
 from pyserver.archive import LocalArchive
 from pyserver.config.settings import Settings
 from pyserver.policy.adding import Adding
+from pyserver.policy.converters import hook_converters, import_converters
 from pyserver.policy.forward import Forwards
 from pyserver.policy.rules import about_regen, make_rules, make_services
+
+
+def _has_converters(settings: Settings) -> bool:
+    native = settings.native
+    return bool(
+        native.export_converters
+        or native.has_mirrors
+        or import_converters(settings.ini, settings.home)
+        or hook_converters(settings.ini, settings.home)
+    )
 
 
 @contextlib.contextmanager
@@ -21,6 +32,9 @@ def with_converters(
 ) -> Iterator[None]:
     """Have files added and rebuilt by the rules of the site. Work for export converters is queued
     for the next start of the server."""
+    if not _has_converters(settings):
+        yield
+        return
     forwards = Forwards(settings, log)
     queue = _native.WorkQueue(archive)
     uids = _native.UidTable(archive, settings.native.uid_prefix)

@@ -50,6 +50,7 @@ class FakeArchive:
         codecs: Any = None,
         mode: str = "",
         quality: int = 95,
+        jobs: Any = (),
     ) -> dict[str, Any]:
         content = Path(path).read_bytes()
         if content.startswith(b"ok"):
@@ -61,7 +62,9 @@ class FakeArchive:
             raise ValueError("cannot be read")
         return {"status": 0xC000, "outcome": "refused", "file": "", "reason": "not DICOM"}
 
-    def regen(self, scope: Mapping[str, str], progress: Progress | None = None) -> dict[str, Any]:
+    def regen(
+        self, scope: Mapping[str, str], progress: Progress | None = None, rules: Any = None
+    ) -> dict[str, Any]:
         self.calls.append(("regen", dict(scope)))
         if progress is not None:
             progress("reading", 1, 2)

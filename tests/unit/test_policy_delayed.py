@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyserver.policy.delayed import DelayedArguments, delayed_arguments, selection
+from pyserver.policy.delayed import DelayedArguments, delayed_arguments
+from pyserver.policy.delayed_work import selection
 from pyserver.policy.problems import CommandError, ParseError, Problem
 
 TODAY = datetime.date(2024, 3, 1)
@@ -47,6 +48,10 @@ def test_clauses_come_in_any_order() -> None:
         ("process", " patient by x.lua %p", "Lua is not available"),
         ("delete", " patient by rm", "needs `by`"),
         ("delete", " patient script nop", "no meaning for delete"),
+        ("forward", " study compressed as zz to PACS", "no compression mode"),
+        ("submit2", " study target T", "submit2 `command`"),
+        ("submit2", " study command c", "needs target"),
+        ("submit", " study target T password P", "is not used"),
     ],
 )
 def test_faults(operation: str, text: str, says: str) -> None:

@@ -268,7 +268,7 @@ def test_the_page_names_every_command() -> None:
         if not command.help.startswith("Not available"):
             # One line of the page stands for the four levels of delayed work.
             form = command.form
-            for level in ("study", "series", "image"):
+            for level in ("study", "series", "image") if not form.startswith("merge") else ():
                 form = form.replace(f" {level} [", " patient [")
             form = form.replace("|", "\\|")
             assert f"| `{form}` |" in page, form

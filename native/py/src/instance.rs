@@ -300,7 +300,7 @@ impl UidTable {
 
     /// Make changes durable that `change_with` gave out.
     fn commit(&self, py: Python<'_>, records: Vec<Vec<u8>>) -> PyResult<()> {
-        py.detach(|| self.changes.commit_records(records))
+        py.detach(|| self.changes.commit_records(&records))
             .map_err(|error| errors::store(&error))
     }
 

@@ -181,10 +181,9 @@ fn revised(
     let object = Received::from_dataset(record, session.syntax_of(context_id));
     let ruled = object.map(|object| policy.rule(Hook::QueryResult, object, &session.origin(), ""));
     let revised = ruled.and_then(|(object, ruling)| match (object, ruling) {
-        (_, Ruling::Drop) => Ok(None),
-        (Some(object), Ruling::Keep | Ruling::Retry) => object.dataset().map(Some),
         (_, Ruling::Failed(why)) => Err(StoreError::Config(why)),
-        (None, _) => Ok(None),
+        (Some(object), Ruling::Keep | Ruling::Retry) => object.dataset().map(Some),
+        (_, Ruling::Drop) | (None, _) => Ok(None),
     });
     revised.unwrap_or_else(|error| {
         session.log(Level::Warning, format!("an answer is left out: {error}"));

@@ -11,6 +11,7 @@ use pyserver_proto::tag::Tag;
 use pyserver_store::error::StoreError;
 use pyserver_store::held::{Holder, Received, Sender};
 use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome, StoreTimes};
+use pyserver_store::uidmods::is_uid_record;
 
 use crate::error::LinkError;
 use crate::log::{Level, escaped};
@@ -42,6 +43,8 @@ enum Arriving {
 /// What became of an object that was not refused.
 enum Done {
     Stored(StoreOutcome),
+    /// Stored, with work of import rules to do afterwards.
+    Queued(StoreOutcome),
     Discarded,
 }
 
@@ -126,9 +129,8 @@ impl StoreReceiver {
                 .map(Done::Stored),
             Err(error) => Err(error),
         };
-        // Import rules may have queued work, too.
-        let has_rules = session.rules_for(Hook::Import).is_some();
-        if outcome.is_ok() && (has_rules || session.settings.queues_work()) {
+        let by_rules = matches!(outcome, Ok(Done::Queued(_)));
+        if by_rules || (outcome.is_ok() && session.settings.queues_work()) {
             session.shared.bell.ring();
         }
         let stats = &session.shared.stats;
@@ -165,7 +167,7 @@ impl StoreReceiver {
                     format!("not kept: {sop}, {bytes} bytes, {took:.1} ms"),
                 );
             }
-            Ok(Done::Stored(stored)) => {
+            Ok(Done::Stored(stored) | Done::Queued(stored)) => {
                 let StoreTimes {
                     scan,
                     write,
@@ -210,16 +212,15 @@ impl StoreReceiver {
 /// Asks the site's rules, then does as they say.
 fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
     let archive = &session.shared.archive;
-    let (object, verdict) = match session.rules_for(Hook::Import) {
-        Some(policy) => policy.import(object, &session.origin()),
-        None => {
-            let verdict = Verdict::Store {
-                device: None,
-                as_it_is: false,
-                jobs: Vec::new(),
-            };
-            (Some(object), verdict)
-        }
+    let (object, verdict) = if let Some(policy) = session.rules_for(Hook::Import) {
+        policy.import(object, &session.origin())
+    } else {
+        let verdict = Verdict::Store {
+            device: None,
+            as_it_is: false,
+            jobs: Vec::new(),
+        };
+        (Some(object), verdict)
     };
     match (verdict, object) {
         (Verdict::Discard, _) => Ok(Done::Discarded),
@@ -237,6 +238,8 @@ fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
             Some(object),
         ) => {
             let form = (device, as_it_is);
+            // Changed UIDs travel with the object and are nothing to wake anyone for.
+            let has_work = jobs.iter().any(|job| !is_uid_record(job));
             let stored = match store(session, &object, form, jobs.clone()) {
                 Err(error @ StoreError::Refused { .. }) => {
                     let object = appeal(session, object, error)?;
@@ -244,7 +247,11 @@ fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
                 }
                 stored => stored?,
             };
-            Ok(Done::Stored(stored))
+            Ok(if has_work {
+                Done::Queued(stored)
+            } else {
+                Done::Stored(stored)
+            })
         }
     }
 }

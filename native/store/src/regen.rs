@@ -219,12 +219,11 @@ impl Regen<'_> {
             match self.read(device, name, path) {
                 Ok(Some(job)) => waiting.push((name, self.shared.committer.store(job))),
                 Ok(None) => {}
-                Err(error @ StoreError::Refused { .. }) => {
-                    self.refuse(device, name, &error.to_string());
-                }
-                Err(error @ (StoreError::Io { .. } | StoreError::Full(_))) => {
-                    self.refuse(device, name, &error.to_string());
-                }
+                Err(
+                    error @ (StoreError::Refused { .. }
+                    | StoreError::Io { .. }
+                    | StoreError::Full(_)),
+                ) => self.refuse(device, name, &error.to_string()),
                 Err(error) => return Err(error),
             }
             if waiting.len() >= WINDOW {

@@ -169,7 +169,7 @@ impl UidChanges {
     }
 
     /// Makes changes durable that `change_with` gave out, before anyone sees the object.
-    pub fn commit_records(&self, records: Vec<Vec<u8>>) -> Result<(), StoreError> {
+    pub fn commit_records(&self, records: &[Vec<u8>]) -> Result<(), StoreError> {
         let changes = records
             .iter()
             .filter_map(|record| UidMod::from_record(record));
@@ -190,7 +190,7 @@ impl UidChanges {
         except: &Except,
     ) -> Result<usize, StoreError> {
         let (count, records) = self.change_with(instance, prefix, stage, except)?;
-        self.commit_records(records)?;
+        self.commit_records(&records)?;
         Ok(count)
     }
 
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(changes.changed("9.9", &uids, "A", "t").unwrap(), first);
         assert_eq!(rows().len(), 1);
         let records: Vec<_> = records.iter().map(UidMod::record).collect();
-        changes.commit_records(records.clone()).unwrap();
+        changes.commit_records(&records).unwrap();
         assert_eq!(rows().len(), 1);
         assert_eq!(
             changes.original(&first["1.2"], "A").unwrap().as_deref(),

@@ -12,6 +12,11 @@ use crate::index_error::IndexError;
 /// First field of a record that changes this table with an object.
 const RECORD: &str = "uidmod";
 
+/// Whether a record that is queued with an object changes this table and is no work.
+pub fn is_uid_record(record: &[u8]) -> bool {
+    UidMod::from_record(record).is_some()
+}
+
 /// One changed identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UidMod {
