@@ -317,7 +317,7 @@ def spread(items: list[str], count: int) -> list[str]:
 
 
 def summary(works: list[Work]) -> list[dict[str, Any]]:
-    """A row per driver, as `--json` writes it."""
+    """A row per driver, as `--json` writes it; null where there is nothing to measure."""
     fields = (
         "images_per_s",
         "read_setup_ms",
@@ -331,7 +331,7 @@ def summary(works: list[Work]) -> list[dict[str, Any]]:
     rows = []
     for name, samples in works[0].samples.items():
         row: dict[str, Any] = {"driver": name}
-        row |= {field: samples[-1][field] for field in fields if field in samples[-1]}
+        row |= {field: samples[-1].get(field) for field in fields}
         if name in DRIVERS:
             row["durability"] = DRIVERS[name].durability
         rows.append(row)

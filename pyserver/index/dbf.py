@@ -80,7 +80,7 @@ class DbfFile:
             entry[16] = field.width
             head += entry
         temporary.write_bytes(head + b"\r" + END)
-        temporary.replace(path)
+        _replace(temporary, path)
         return cls(path)
 
     def _read_header(self) -> None:
@@ -181,10 +181,9 @@ class DbfFile:
             made.append(records)
         made.changes = self.changes + 1
         made.write_header()
-        made.sync()
         made.close()
         os.close(self._handle)
-        temporary.replace(self.path)
+        _replace(temporary, self.path)
         return DbfFile(self.path)
 
     def _write(self, number: int, data: bytes) -> None:
@@ -193,6 +192,21 @@ class DbfFile:
             written = os.pwrite(self._handle, data, at)
             at += written
             data = data[written:]
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Give a file its name, whole whatever happens."""
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def split(block: bytes, size: int) -> Iterator[bytes]:
