@@ -48,6 +48,10 @@ def run(setting: Setting) -> Iterator[Work]:
     yield from echo_beside_codecs(setting, pixels)
 
 
+def _some(modes: tuple[str, ...], setting: Setting) -> tuple[str, ...]:
+    return modes[:1] if setting.smoke else modes
+
+
 def _pixels_file(setting: Setting) -> Path:
     path = setting.fresh("pixels")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +104,7 @@ def _counted(peer: Peer, count: int, work: Callable[[], Sample]) -> Sample:
 
 def receives(setting: Setting, pixels: Path) -> Iterator[Work]:
     """Two associations store what is uncompressed, in each mode."""
-    for mode in MODES:
+    for mode in _some(MODES, setting):
         work = _work(f"receive-{mode}", f"C-STORE of 512 KB stored in {mode}, 2 associations")
         if setting.only not in work.key:
             continue
@@ -126,7 +130,7 @@ def receives(setting: Setting, pixels: Path) -> Iterator[Work]:
 def moves(setting: Setting) -> Iterator[Work]:
     """`bench retrieve --transcode`: C-MOVE of what is uncompressed to a sink that is not."""
     pixels = _pixels_file(setting)
-    for mode in MODES:
+    for mode in _some(MODES, setting):
         work = _work(f"move-{mode}", f"C-MOVE of 512 KB objects to a sink that takes {mode}")
         if setting.only not in work.key:
             continue
@@ -206,7 +210,7 @@ def arrives_compressed(setting: Setting) -> Work:
 
 def echo_beside_codecs(setting: Setting, pixels: Path) -> Iterator[Work]:
     """C-ECHO latency of another association while both cores compress."""
-    for mode in ECHO_MODES:
+    for mode in _some(ECHO_MODES, setting):
         target = Target(OursDurable.name, "", 50_000, 10_000, at_most=True)
         title = f"C-ECHO p99 while 4 associations store in {mode}"
         work = Work(f"echo-beside-{mode}", title, "p99_us", "us", targets=(target,))
