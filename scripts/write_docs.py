@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from pyserver.cli.command import Command
+from pyserver.cli.dgate import words_and_meanings
 from pyserver.cli.main import GROUPS, make_parser
 from pyserver.config.items import (
     FILTERS,
@@ -96,6 +97,15 @@ last one the link to the table above. A column that is added is filled at the ne
 headers kept in the index, without reading files.
 """
 
+DGATE_HEAD = """
+## dgate
+
+Commands as Conquest's `dgate` has them, for scripts that call it.
+
+| command | what |
+|---|---|
+"""
+
 COMMANDS_HEAD = """\
 # Commands
 
@@ -171,6 +181,8 @@ def commands_page() -> str:
     for rows in GROUPS.values():
         for row in rows:
             parts.append(_command(row, subparsers.choices[row.name]))
+    parts.append(DGATE_HEAD)
+    parts.extend(f"| `{word}` | {meaning} |\n" for word, meaning in words_and_meanings())
     return "".join(parts)
 
 

@@ -145,11 +145,16 @@ FILE_OPTIONS = (
 MODE_LENGTH = 2
 
 
-def usage() -> str:
-    """What `dgate -?` prints."""
+def words_and_meanings() -> list[tuple[str, str]]:
+    """Every command, and what it does."""
     words = [(f"--{row.name}:{row.argument}", row.summary) for row in COMMANDS]
     words += [(option + rest, summary) for option, rest, _, summary in FILE_OPTIONS if summary]
-    words.append(("-wDIR", "home folder of the server, before the command"))
+    return [*words, ("-wDIR", "home folder of the server, before the command")]
+
+
+def usage() -> str:
+    """What `dgate -?` prints."""
+    words = words_and_meanings()
     width = max(len(word) for word, _ in words)
     lines = [f"  {word:<{width}}  {summary}" for word, summary in words]
     head = f"pyserver {__version__}: commands as Conquest's dgate has them; `pyserver` has more"
