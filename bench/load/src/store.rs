@@ -236,14 +236,14 @@ impl Names {
     }
 
     fn next(&mut self, plan: &Plan, number: u64) -> &Identity {
-        if number % plan.study_length == 0 {
+        if number.is_multiple_of(plan.study_length) {
             self.identity.study = self.random.uid();
             self.identity.patient = plan
                 .patient
                 .clone()
                 .unwrap_or_else(|| self.random.patient());
         }
-        if number % plan.series_length == 0 {
+        if number.is_multiple_of(plan.series_length) {
             self.identity.series = self.random.uid();
         }
         self.identity.instance = self.random.uid();

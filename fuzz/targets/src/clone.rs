@@ -80,7 +80,10 @@ fn enter(index: &Index, builder: &mut CloneBuilder<'_>, taken: u64) {
     // Dropped without a commit: the next input finds the index empty. Hints of where images were stay in memory
     // until a commit writes them down.
     drop(txn);
-    if INPUTS.fetch_add(1, Ordering::Relaxed) % HINTS_KEPT == 0 {
+    if INPUTS
+        .fetch_add(1, Ordering::Relaxed)
+        .is_multiple_of(HINTS_KEPT)
+    {
         let written = index.write().and_then(WriteTxn::commit);
         written.unwrap_or_else(|error| panic!("{error}"));
     }

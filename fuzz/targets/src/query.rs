@@ -176,7 +176,10 @@ fn store(index: &Index, number: u8, patient: (&[u8], &[u8], &[u8]), image: u8) -
     object.put_text(Tag::SOP_CLASS_UID, "1.2.840.10008.5.1.4.1.1.7");
     object.put_text(Tag::STUDY_DATE, &date);
     object.put_text(Tag::STUDY_TIME, "101112.5");
-    object.put_text(Tag::MODALITY, if image % 2 == 0 { "CT" } else { "MR" });
+    object.put_text(
+        Tag::MODALITY,
+        if image.is_multiple_of(2) { "CT" } else { "MR" },
+    );
     object.put_text(Tag::INSTANCE_NUMBER, &image.to_string());
     let mut bytes = Vec::new();
     let syntax = TransferSyntax::ExplicitLittleEndian;

@@ -40,10 +40,10 @@ pub fn charset(data: &[u8]) {
         assert_eq!(again, text, "{:02x?} is not read back", encoded.bytes);
     }
     let utf8 = CharacterSet::utf8();
-    if let Some(moved) = charset.transcode(bytes, vr, &utf8) {
-        if vr.uses_charset() {
-            assert_eq!(utf8.decode(&moved, vr), text);
-        }
+    if let Some(moved) = charset.transcode(bytes, vr, &utf8)
+        && vr.uses_charset()
+    {
+        assert_eq!(utf8.decode(&moved, vr), text);
     }
 }
 

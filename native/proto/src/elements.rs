@@ -177,7 +177,7 @@ struct SequenceWalk {
 impl SequenceWalk {
     /// Bytes to go on by; `None` at the delimiter that ends the outermost sequence.
     fn step(&mut self, rest: &[u8]) -> Result<Option<usize>, ElementError> {
-        let in_sequence = self.depth % 2 == 0;
+        let in_sequence = self.depth.is_multiple_of(2);
         if !in_sequence {
             self.settle_encoding(rest);
         }
@@ -189,12 +189,12 @@ impl SequenceWalk {
         match (in_sequence, head.tag) {
             (true, Tag::SEQUENCE_DELIMITATION) if self.depth == 0 => return Ok(None),
             (true, Tag::SEQUENCE_DELIMITATION) => {
-                if let Some(&(depth, encoding)) = self.outer.last() {
-                    if depth == self.depth {
-                        self.encoding = encoding;
-                        self.probe = false;
-                        self.outer.pop();
-                    }
+                if let Some(&(depth, encoding)) = self.outer.last()
+                    && depth == self.depth
+                {
+                    self.encoding = encoding;
+                    self.probe = false;
+                    self.outer.pop();
                 }
                 self.depth -= 1;
             }
@@ -351,10 +351,10 @@ fn item_bytes(body: &[u8], encoding: Encoding) -> Result<usize, ElementError> {
     let mut elements = Elements::new(body, encoding);
     loop {
         let rest = body.get(elements.offset..).unwrap_or_default();
-        if let HeadRead::Head(head) = read_head(rest, encoding) {
-            if head.tag == Tag::ITEM_DELIMITATION {
-                return Ok(elements.offset);
-            }
+        if let HeadRead::Head(head) = read_head(rest, encoding)
+            && head.tag == Tag::ITEM_DELIMITATION
+        {
+            return Ok(elements.offset);
         }
         if rest.is_empty() {
             return Err(ElementError::Truncated);

@@ -135,10 +135,10 @@ pub enum FileError {
 /// Looks at the first bytes of a file. `None`: more bytes are needed; at the end of the file that means
 /// that it is cut off.
 pub fn probe(first_bytes: &[u8]) -> Result<Option<FileLayout>, FileError> {
-    if let Some(rest) = first_bytes.get(PREAMBLE_BYTES..) {
-        if first_bytes.get(PREAMBLE_BYTES - 4..PREAMBLE_BYTES) == Some(b"DICM") {
-            return probe_meta(rest, PREAMBLE_BYTES, FileForm::Part10);
-        }
+    if let Some(rest) = first_bytes.get(PREAMBLE_BYTES..)
+        && first_bytes.get(PREAMBLE_BYTES - 4..PREAMBLE_BYTES) == Some(b"DICM")
+    {
+        return probe_meta(rest, PREAMBLE_BYTES, FileForm::Part10);
     }
     let Some(first) = first_bytes.first_chunk::<8>() else {
         return Ok(None);

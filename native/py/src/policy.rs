@@ -136,6 +136,11 @@ impl Policy for PyPolicy {
         })
     }
 
+    /// Python makes what it keeps for a thread anew with each call unless the thread has it already.
+    fn around(&self, association: &mut (dyn FnMut() + Send)) {
+        Python::attach(|py| py.detach(association));
+    }
+
     fn ended(&self, association: &str) {
         Python::attach(|py| {
             let name = pyo3::intern!(py, "association_ended");

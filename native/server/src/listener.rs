@@ -241,7 +241,16 @@ fn hand_over(shared: &Arc<Shared>, mut waiting: Waiting, request: AssociateRq) -
         let shared = Arc::clone(shared);
         std::thread::Builder::new().name(id.clone()).spawn(move || {
             let _slot = slot;
-            Session::serve(&shared, stream, association, &id, &request);
+            let mut parts = Some((stream, association));
+            let mut serve = || {
+                if let Some((stream, association)) = parts.take() {
+                    Session::serve(&shared, stream, association, &id, &request);
+                }
+            };
+            match shared.policy() {
+                Some(policy) => policy.around(&mut serve),
+                None => serve(),
+            }
         })
     };
     if let Err(error) = started {

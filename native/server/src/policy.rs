@@ -116,6 +116,11 @@ pub trait Policy: Send + Sync {
     /// Looks at an object, may change it, and decides. Called on the association's thread, which waits.
     fn import(&self, object: Received, origin: &Origin) -> (Option<Received>, Verdict);
 
+    /// Runs an association on its thread. Rules that keep something for a thread have it kept around this.
+    fn around(&self, association: &mut (dyn FnMut() + Send)) {
+        association();
+    }
+
     /// An association has ended.
     fn ended(&self, association: &str);
 }

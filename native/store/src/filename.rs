@@ -440,13 +440,12 @@ fn normalise(raw: &[u8], inputs: &NameInputs<'_>) -> String {
     }
     components.push(last);
     // Also where there is no folder: a file of that name would stand in the folder's place.
-    if let Some(first) = components.first_mut() {
-        if RESERVED_FOLDERS
+    if let Some(first) = components.first_mut()
+        && RESERVED_FOLDERS
             .iter()
             .any(|folder| folder.as_bytes().eq_ignore_ascii_case(first))
-        {
-            first.push(b'_');
-        }
+    {
+        first.push(b'_');
     }
     name_of_disk(&components.join(&b'/'))
 }

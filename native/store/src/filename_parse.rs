@@ -98,13 +98,12 @@ fn path(text: &str) -> Option<(ElementPath, &str)> {
 
 fn tag(text: &str) -> Option<(Tag, &str)> {
     if let (Some(group), Some(","), Some(element)) = (text.get(..4), text.get(4..5), text.get(5..9))
-    {
-        if let (Ok(group), Ok(element)) = (
+        && let (Ok(group), Ok(element)) = (
             u16::from_str_radix(group, 16),
             u16::from_str_radix(element, 16),
-        ) {
-            return Some((Tag::new(group, element), text.get(9..).unwrap_or_default()));
-        }
+        )
+    {
+        return Some((Tag::new(group, element), text.get(9..).unwrap_or_default()));
     }
     let end = text
         .find(|c: char| !c.is_ascii_alphanumeric())

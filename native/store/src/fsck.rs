@@ -198,7 +198,7 @@ impl Check<'_> {
             for file in DeviceFiles::new(device.number(), device.root(), "".as_ref()) {
                 let (name, path) = file?;
                 self.report.files += 1;
-                if self.report.files % PAGE as u64 == 0 {
+                if self.report.files.is_multiple_of(PAGE as u64) {
                     progress("files", self.report.files, self.report.rows);
                 }
                 if !self.is_named(&device, &name)? {

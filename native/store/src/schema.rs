@@ -201,7 +201,7 @@ pub fn uid_key(uid: &[u8]) -> UidKey {
         let low = pair.get(1).map_or(0, |&b| nibble(b));
         key.push(high << 4 | low);
     }
-    if uid.len() % 2 == 0 {
+    if uid.len().is_multiple_of(2) {
         key.push(0);
     }
     key

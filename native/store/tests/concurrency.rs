@@ -54,7 +54,7 @@ fn one_step(archive: &pyserver_store::archive::Archive, dice: &mut Dice, version
     sample.description = format!("version {version:06}");
     match dice.roll(10) {
         0 => drop(archive.delete(Level::Image, sample.sop.as_bytes()).unwrap()),
-        1 if version % 5 == 0 => drop(
+        1 if version.is_multiple_of(5) => drop(
             archive
                 .delete(Level::Series, sample.series.as_bytes())
                 .unwrap(),

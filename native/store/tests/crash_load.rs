@@ -29,7 +29,7 @@ fn run(seed: u64, durability: Durability, loss: Loss) {
     let mut settings = config(home.path());
     let syntaxes = ["8", "%id/%studydesc/%sopuid.dcm", "%id.dcm"];
     settings.file_name_syntax = NameSyntax::parse(syntaxes[seed as usize % 3]).unwrap();
-    settings.rename_on_rewrite = seed % 2 == 0;
+    settings.rename_on_rewrite = seed.is_multiple_of(2);
     let disk = Arc::new(FaultDisk::default());
     let on = Arc::clone(&disk);
     let (archive, _) = Archive::open_on(settings.clone(), on, &mut |_, _, _| {}).unwrap();

@@ -210,7 +210,7 @@ impl<'a> Writer<'a> {
 
     fn padded(&mut self, tag: Tag, value: &[u8], pad: u8) {
         self.put(tag, value);
-        if value.len() % 2 != 0 {
+        if !value.len().is_multiple_of(2) {
             self.out.push(pad);
             self.patch(self.out.len() - value.len() - 1);
         }

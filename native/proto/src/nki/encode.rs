@@ -29,7 +29,7 @@ const WORTH: usize = 6;
 /// # Ok::<(), pyserver_proto::nki::NkiError>(())
 /// ```
 pub fn encode(mode: Mode, pixels: &[u8]) -> Result<Vec<u8>, NkiError> {
-    if pixels.len() % 2 != 0 {
+    if !pixels.len().is_multiple_of(2) {
         return Err(NkiError::OddLength(pixels.len()));
     }
     let words = pixels.len() / 2;
@@ -58,7 +58,7 @@ pub fn encode(mode: Mode, pixels: &[u8]) -> Result<Vec<u8>, NkiError> {
     } else {
         writer.bytes(&survey);
     }
-    if (writer.at - header) % 2 != 0 {
+    if !(writer.at - header).is_multiple_of(2) {
         writer.put([0], 1);
     }
     let Writer { mut bytes, at, .. } = writer;

@@ -391,7 +391,7 @@ struct IdSet([u64; 4]);
 
 impl IdSet {
     fn insert(&mut self, id: u8) -> Result<(), PduError> {
-        if id % 2 == 0 {
+        if id.is_multiple_of(2) {
             return Err(PduError::Invalid {
                 what: "presentation context id",
                 value: id.into(),

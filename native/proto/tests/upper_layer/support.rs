@@ -169,7 +169,7 @@ impl Command {
 
     pub fn uid(self, element: u16, value: &str) -> Self {
         let mut value = value.as_bytes().to_vec();
-        if value.len() % 2 != 0 {
+        if !value.len().is_multiple_of(2) {
             value.push(0);
         }
         self.raw(element, &value)
