@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
@@ -18,6 +18,7 @@ from pydicom.uid import UID
 from pyserver.pixels.description import PixelDescription
 from pyserver.pixels.errors import PixelError
 from pyserver.pixels.modes import MODES, Mode, read_mode
+from pyserver.pixels.part10 import part10_bytes
 from pyserver.pixels.transcode import transcode
 
 _PER_FRAME = "PerFrameFunctionalGroupsSequence"
@@ -61,7 +62,7 @@ def choose_frames(path: Path, first: int, last: int) -> bytes:
         dataset.NumberOfFrames = last + 1 - first
     if _PER_FRAME in dataset:
         dataset[_PER_FRAME].value = dataset[_PER_FRAME].value[first : last + 1]
-    return _written(dataset)
+    return part10_bytes(dataset)
 
 
 def reduced(data: bytes, side: int, mode: str) -> bytes:
@@ -91,14 +92,6 @@ def _read(path: Path) -> Dataset:
         except Exception as error:  # pydicom fails in many ways on what is hardly DICOM
             reason = "".join(str(error).splitlines()[:1])
             raise PixelError(f"{path} is no DICOM file: {reason}") from error
-
-
-def _written(dataset: Dataset) -> bytes:
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcmwrite(file, dataset)
-    return file.getvalue()
 
 
 def _count(dataset: Any, path: Path) -> int:

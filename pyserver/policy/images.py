@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset, dcmread
 from pydicom.uid import ImplicitVRLittleEndian
 
+from pyserver.pixels.part10 import part10_bytes
 from pyserver.pixels.render import PLAIN_SYNTAXES, NoPicture, Picture, render
 from pyserver.pixels.thumbnail import shrink
 from pyserver.policy.arguments import SaveArguments
@@ -36,7 +37,7 @@ def save(context: Context, arguments: SaveArguments) -> None:
         context.instance.save(path)
         return
     copy = context.instance.copy()
-    copy.replace(_written(_one_frame(_read(context), int(frame))))
+    copy.replace(part10_bytes(_one_frame(_read(context), int(frame))))
     copy.save(path)
 
 
@@ -51,7 +52,7 @@ def crop(context: Context, corners: tuple[int, int, int, int]) -> None:
     cut = pixels[:, top : bottom + 1, left : right + 1]
     dataset.Rows, dataset.Columns = bottom - top + 1, right - left + 1
     _put_pixels(dataset, cut)
-    context.instance.replace(_written(dataset))
+    context.instance.replace(part10_bytes(dataset))
 
 
 def to_mono(context: Context, _arguments: None) -> None:
@@ -67,7 +68,7 @@ def to_mono(context: Context, _arguments: None) -> None:
     if "PlanarConfiguration" in dataset:
         del dataset.PlanarConfiguration
     _put_pixels(dataset, grey[..., np.newaxis])
-    context.instance.replace(_written(dataset))
+    context.instance.replace(part10_bytes(dataset))
 
 
 def _read(context: Context) -> Dataset:
@@ -77,14 +78,6 @@ def _read(context: Context) -> Dataset:
     if "PixelData" not in dataset:
         raise CommandError("the object has no pixel data")
     return dataset
-
-
-def _written(dataset: Dataset) -> bytes:
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dcmwrite(file, dataset)
-    return file.getvalue()
 
 
 def _frames(dataset: Dataset) -> Any:
