@@ -33,6 +33,7 @@ use crate::reaper::Reaper;
 use crate::recover::{RecoveryReport, recover};
 use crate::schema::Level;
 use crate::settle::Settler;
+use crate::spare_files::SpareFiles;
 use crate::unindexed::Unindexed;
 use crate::virtual_device::is_virtual;
 use crate::writers::Writers;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub in_flight: Arc<InFlight>,
     pub buffers: Arc<Buffers>,
     pub writers: Arc<Writers>,
+    pub spare_files: SpareFiles,
     pub arrivals: Arc<Arrivals>,
     /// The database that follows the index.
     pub mirror: Option<Arc<Mirror>>,
@@ -201,6 +203,7 @@ impl Archive {
         )?;
         let buffers = Arc::new(Buffers::default());
         let writers = Arc::new(Writers::start(&disk, &buffers)?);
+        let spare_files = SpareFiles::start(&disk, &devices)?;
         let shared = Arc::new(Shared {
             disk,
             index,
@@ -210,6 +213,7 @@ impl Archive {
             marks,
             in_flight,
             writers,
+            spare_files,
             arrivals: Arrivals::new(),
             mirror,
             unindexed: Unindexed::default(),
@@ -379,6 +383,7 @@ impl Archive {
     pub fn shut_down(&self) {
         self.reaper.stop();
         self.shared.writers.stop();
+        self.shared.spare_files.stop();
         self.shared.settler.stop();
         self.shared.committer.stop();
     }

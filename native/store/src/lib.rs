@@ -100,6 +100,7 @@ mod search;
 mod sop_filter;
 mod sop_index;
 mod sop_memory;
+mod spare_files;
 pub mod uid_changes;
 pub mod uid_digest;
 pub mod uidmods;
