@@ -295,6 +295,9 @@ class Archive:
     def delete(self, level: str, uid: str | list[str]) -> dict[str, int]:
         """Delete exactly these patients (by ID), studies, series or images; files follow soon."""
 
+    def is_being_removed(self, path: str) -> bool:
+        """Whether a file is on a device and of a deleted object, and waits to be removed."""
+
     def add_file(
         self,
         path: str,

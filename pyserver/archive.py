@@ -93,6 +93,7 @@ class NativeArchive(Protocol):
         quality: int = 95,
         jobs: list[bytes] = ...,
     ) -> dict[str, Any]: ...
+    def is_being_removed(self, path: str) -> bool: ...
     def regen(
         self, scope: Mapping[str, str], progress: Progress | None = None, rules: Any = None
     ) -> dict[str, Any]: ...
@@ -237,7 +238,13 @@ class LocalArchive:
 
     def _add_one(self, path: str, calling_ae: str) -> dict[str, Any]:
         try:
+            if self._native.is_being_removed(path):
+                return _refused("the file of a deleted object, about to be removed")
             return self.add_file(path, calling_ae)
         except Exception as error:
             # One file that cannot be read must not end the run; the caller lists it.
-            return {"status": -1, "outcome": "refused", "file": "", "reason": str(error)}
+            return _refused(str(error))
+
+
+def _refused(reason: str) -> dict[str, Any]:
+    return {"status": -1, "outcome": "refused", "file": "", "reason": reason}

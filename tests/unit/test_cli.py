@@ -184,12 +184,14 @@ def test_move_and_get(run: Run, native: FakeNative, tmp_path: Path) -> None:
 
 
 def test_add(run: Run, native: FakeNative, tmp_path: Path) -> None:
-    for name, content in (("a", b"ok"), ("b", b"nonsense"), ("c", b"boom")):
+    files = {"a": b"ok", "b": b"nonsense", "c": b"boom", "deleted.dcm": b"ok"}
+    for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    code, out, err = run("add", *(str(tmp_path / name) for name in "abc"))
+    code, out, err = run("add", *(str(tmp_path / name) for name in files))
     assert code == 1
-    assert "1 objects added, 2 refused" in out
+    assert "1 objects added, 3 refused" in out
     assert "not DICOM" in err
+    assert "about to be removed" in err
     assert "cannot be read" in err
     code, out, _ = run("add", "--json", str(tmp_path / "a"))
     assert (code, json.loads(out)) == (0, {"added": 1, "refused": []})

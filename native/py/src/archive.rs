@@ -277,6 +277,14 @@ impl PyArchive {
         stored_dict(py, added)
     }
 
+    /// Whether a file is on a device and of a deleted object, and waits to be removed.
+    fn is_being_removed(&self, path: PathBuf) -> PyResult<bool> {
+        let archive = self.open()?;
+        archive
+            .is_being_removed(&path)
+            .map_err(|e| errors::store(&e))
+    }
+
     /// Store an object that rules have seen, with work to queue in the same transaction; answers as
     /// `add_file`. `device`: where it should go, if there is room.
     #[pyo3(signature = (instance, calling_ae="", called_ae="", device=None, jobs=Vec::new()))]

@@ -17,7 +17,7 @@ use pyserver_proto::header::Header;
 use pyserver_proto::scan::{PixelInfo, Scanned};
 use pyserver_proto::tag::Tag;
 
-use crate::apply::{Outcome, Stored};
+use crate::apply::{Outcome, Standing, Stored};
 use crate::calendar::{local_date, unix_time};
 use crate::config::Durability;
 use crate::content_hash::ContentHash;
@@ -185,11 +185,12 @@ fn job(
     file_candidate: String,
     hash: ContentHash,
 ) -> Box<StoreJob> {
-    let candidate_taken = incoming
-        .device
-        .path(&file_candidate)
-        .symlink_metadata()
-        .is_ok();
+    let path = incoming.device.path(&file_candidate);
+    let standing = if path.symlink_metadata().is_ok() {
+        Standing::Other
+    } else {
+        Standing::Nothing
+    };
     let file_bytes = match &incoming.temp {
         Some(temp) => temp.written(),
         None => incoming.gathered.len() as u64,
@@ -207,7 +208,7 @@ fn job(
         rows,
         device: incoming.device.number(),
         file_candidate,
-        candidate_taken,
+        standing,
         rename_on_rewrite: config.rename_on_rewrite,
         ignore_rewrite: config.ignore_rewrite,
         transfer_syntax: incoming.stored.uid().as_str().to_owned(),
