@@ -10,13 +10,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pyserver.index.dbf import ALIVE, NAME_MAX, WIDTH_MAX, DbfError, DbfFile, Field, split
 from pyserver.index.dbf_index import MemoryIndex, ScanIndex, TableIndex
-from pyserver.index.dbf_query import Joined, Query
-from pyserver.index.driver import Condition, DatabaseRefused, Place, Row, Value
+from pyserver.index.dbf_query import Joined
+from pyserver.index.driver import DatabaseRefused, Query, Row, Value
 from pyserver.index.sql import chunks
 from pyserver.index.tables import (
     FILE_COLUMNS,
@@ -208,20 +209,10 @@ class DbaseDriver:
         for table in self.tables:
             table.file.sync()
 
-    def find(
-        self,
-        level: int,
-        columns: Sequence[Place],
-        counts: Sequence[int],
-        sop_classes: bool,
-        file: bool,
-        conditions: Sequence[Condition],
-        sort: Place | None,
-    ) -> Iterator[list[Row]]:
+    def find(self, query: Query) -> Iterator[list[Row]]:
         """See `Driver.find`."""
-        query = Query(level, columns, counts, sop_classes, file, conditions)
         begun, taken, found = time.monotonic(), 0.0, 0
-        for page in self._pages(query, sort):
+        for page in self._pages(query):
             taken += time.monotonic() - begun
             found += len(page)
             if page:
@@ -229,7 +220,7 @@ class DbaseDriver:
             begun = time.monotonic()
         taken += time.monotonic() - begun
         if 0 < self._long_query_s < taken:
-            name = self.schema.tables[level].name
+            name = self.schema.tables[query.level].name
             self._say(f"dBase: a query of {name} took {taken * 1000:.0f} ms ({found} rows)")
 
     def counts(self) -> tuple[int, int, int, int]:
@@ -318,24 +309,25 @@ class DbaseDriver:
             found = [table.key_of(record) for record in table.read(table.index.below(found))]
         return found
 
-    def _pages(self, query: Query, sort: Place | None) -> Iterator[list[Row]]:
+    def _pages(self, query: Query) -> Iterator[list[Row]]:
         with self._lock:
             narrowed = self._narrowed(query)
-        if narrowed is not None and query.file and query.level == IMAGE and sort is None:
+        if narrowed is not None and query.file and query.level == IMAGE and query.sort is None:
             # Images of one series together: what they share is encoded once.
-            sort = (SERIES, 0)
+            query = replace(query, sort=(SERIES, 0))
         numbers = range(self.tables[query.level].file.count) if narrowed is None else narrowed
+        sort = query.sort
         if sort is None:
             for part in chunks(numbers, PAGE_ROWS):
                 with self._lock:
-                    page = [joined.row() for joined in self._joined(query, part, None)]
+                    page = [joined.row() for joined in self._joined(query, part)]
                 yield page
             return
         own = (query.level, 0)
         with self._lock:
             ordered = [
                 (joined.value(sort), joined.value(own), joined.row())
-                for joined in self._joined(query, numbers, sort)
+                for joined in self._joined(query, numbers)
             ]
         ordered.sort(key=lambda found: found[:2])
         yield from ([row for _, _, row in part] for part in chunks(ordered, PAGE_ROWS))
@@ -356,9 +348,9 @@ class DbaseDriver:
             return sorted(table.index.records(keys).values())
         return table.index.below(self._keys_below(level, keys, query.level - 1))
 
-    def _joined(self, query: Query, numbers: Sequence[int], sort: Place | None) -> Iterator[Joined]:
+    def _joined(self, query: Query, numbers: Sequence[int]) -> Iterator[Joined]:
         """The rows that fit: one object, which is each of them in turn."""
-        joined = Joined(self.tables, query, sort)
+        joined = Joined(self.tables, query)
         for record in self.tables[query.level].read(numbers):
             if joined.take(record):
                 yield joined

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pyserver.index.dialect import Dialect
-from pyserver.index.driver import Condition, Place
+from pyserver.index.driver import Condition, Place, Query
 from pyserver.index.tables import IMAGE, PATIENT, SERIES, STUDY, Schema
 
 # Longer lists are one parameter where the database has that.
@@ -113,31 +113,22 @@ class Select:
         return f"(SELECT {what} FROM {sources} WHERE {link})"
 
 
-def build_select(
-    schema: Schema,
-    dialect: Dialect,
-    level: int,
-    columns: Sequence[Place],
-    counts: Sequence[int],
-    sop_classes: bool,
-    file: bool,
-    conditions: Sequence[Condition],
-    sort: Place | None,
-) -> tuple[str, list[Parameter]]:
+def build_select(schema: Schema, dialect: Dialect, query: Query) -> tuple[str, list[Parameter]]:
     """Statement and parameters for `Driver.find`."""
-    select = Select(schema, dialect, level)
-    places = [*columns, *(place for place, _, _ in conditions)]
+    select = Select(schema, dialect, query.level)
+    sort = query.sort
+    places = [*query.columns, *(place for place, _, _ in query.conditions)]
     select.join_for([*places, sort] if sort is not None else places)
-    select.wanted += [select.value(place) for place in columns]
-    select.wanted += [select.count(below) for below in counts]
-    if sop_classes:
-        select.wanted.append(select.classes() if level == STUDY else "NULL")
-    if file:
+    select.wanted += [select.value(place) for place in query.columns]
+    select.wanted += [select.count(below) for below in query.counts]
+    if query.sop_classes:
+        select.wanted.append(select.classes() if query.level == STUDY else "NULL")
+    if query.file:
         image = schema.tables[IMAGE].name
         select.wanted += [f"{image}.ObjectFile", f"{image}.DeviceName"]
-    for condition in conditions:
+    for condition in query.conditions:
         select.narrow(condition)
-    if file and level == IMAGE and sort is None:
+    if query.file and query.level == IMAGE and sort is None:
         # Images of one series together: what they share is encoded once.
         sort = (SERIES, 0)
     return select.text(sort), select.parameters

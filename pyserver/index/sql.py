@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pyserver.index.dialect import Dialect
-from pyserver.index.driver import Condition, DatabaseAway, DatabaseRefused, Place, Row, Value
+from pyserver.index.driver import DatabaseAway, DatabaseRefused, Query, Row, Value
 from pyserver.index.select import build_select
 from pyserver.index.tables import IMAGE, PATIENT, SERIES, STUDY, UIDMODS_TYPES, Schema, Table
 
@@ -140,28 +140,9 @@ class SqlDriver(ABC):
         finally:
             os.close(handle)
 
-    def find(
-        self,
-        level: int,
-        columns: Sequence[Place],
-        counts: Sequence[int],
-        sop_classes: bool,
-        file: bool,
-        conditions: Sequence[Condition],
-        sort: Place | None,
-    ) -> Iterator[list[Row]]:
+    def find(self, query: Query) -> Iterator[list[Row]]:
         """See `Driver.find`."""
-        text, parameters = build_select(
-            self.schema,
-            self.dialect,
-            level,
-            columns,
-            counts,
-            sop_classes,
-            file,
-            conditions,
-            sort,
-        )
+        text, parameters = build_select(self.schema, self.dialect, query)
         with self.reading() as connection, self._guarded():
             yield from self.pages(connection, text, parameters)
 

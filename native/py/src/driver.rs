@@ -22,6 +22,8 @@ const REFUSED: &str = "DatabaseRefused";
 /// The driver and what it says about itself.
 pub struct PyDriver {
     driver: Py<PyAny>,
+    /// The class `Query` that `find` takes.
+    query: Py<PyAny>,
     identity: String,
     text_form: TextForm,
     key_lengths: [usize; 4],
@@ -40,6 +42,10 @@ impl PyDriver {
             identity: driver.getattr(py, "identity")?.extract(py)?,
             key_lengths: driver.getattr(py, "key_lengths")?.extract(py)?,
             driver,
+            query: py
+                .import("pyserver.index.driver")?
+                .getattr("Query")?
+                .unbind(),
             text_form,
         })
     }
@@ -94,9 +100,8 @@ impl Driver for PyDriver {
                 };
                 conditions.push((place(*at), kind, values));
             }
-            let pages = self.driver.call_method1(
+            let query = self.query.call1(
                 py,
-                "find",
                 (
                     query.level.index(),
                     columns,
@@ -107,6 +112,7 @@ impl Driver for PyDriver {
                     query.sort.map(place),
                 ),
             )?;
+            let pages = self.driver.call_method1(py, "find", (query,))?;
             let pages = pages.bind(py).try_iter()?.unbind().into_any();
             Ok(Box::new(PyPages { pages }) as Box<dyn RowPages>)
         })
