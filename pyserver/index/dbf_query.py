@@ -9,7 +9,7 @@ from pyserver.index.select import SOP_CLASS_UID
 from pyserver.index.tables import IMAGE, PATIENT, STUDY
 
 if TYPE_CHECKING:
-    from pyserver.index.dbase import DbaseTable
+    from pyserver.index.dbf_table import DbaseTable
 
 Fits = Callable[[bytes], bool]
 
@@ -26,7 +26,7 @@ class Joined:
         self._top = min([query.level, *needed])
         self._chain: list[bytes | None] = [None] * 4
         self._above: dict[tuple[int, bytes], bytes | None] = {}
-        self._fits = [(place, _test(kind, values)) for place, kind, values in query.conditions]
+        self._fits = [(place, fitting(kind, values)) for place, kind, values in query.conditions]
 
     def take(self, record: bytes) -> bool:
         """Make this the row; whether its parents are there and the conditions hold."""
@@ -94,7 +94,8 @@ class Joined:
         return summed
 
 
-def _test(kind: str, values: Sequence[str]) -> Fits:
+def fitting(kind: str, values: Sequence[str]) -> Fits:
+    """A condition on a value without the blanks behind it."""
     wanted = [value.encode() for value in values]
     if kind == "any":
         several = set(wanted)

@@ -14,7 +14,7 @@ from pyserver.errors import PyserverError
 Value = str | bytes | int | None
 Row = tuple[Value, ...]
 
-# Level, and number in the level's part of dicom.sql.
+# Level (4: the worklist), and number in the level's part of dicom.sql.
 Place = tuple[int, int]
 # Column, kind and values: `any` of them, `like` one with * for any characters whatever the case,
 # at `least` or at `most` one.
@@ -69,6 +69,12 @@ class Driver(Protocol):
 
     def find(self, query: Query) -> Iterator[list[Row]]:
         """Pages of rows, none of them empty: what the query wants, in the order of its fields."""
+
+    def change_worklist(
+        self, removed: Sequence[Sequence[tuple[int, Value]]], rows: Sequence[Row]
+    ) -> int:
+        """In one transaction, take rows out of the worklist, each key naming columns by number and
+        their values, then add rows: the columns and the time. How many went."""
 
     def counts(self) -> tuple[int, int, int, int]:
         """Rows per level."""

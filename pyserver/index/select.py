@@ -32,7 +32,7 @@ class Select:
     def column(self, place: Place) -> str:
         """A column; the key of the level above what is joined stands in the link as well."""
         level, number = place
-        table = self.schema.tables[level]
+        table = self.schema.table(level)
         if level < self.joined and number == 0:
             below = self.schema.tables[level + 1]
             return f"{below.name}.{below.link}"
@@ -49,7 +49,7 @@ class Select:
         """A column as it is wanted back."""
         level, number = place
         column = self.column(place)
-        is_date = self.schema.tables[level].columns[number].is_date
+        is_date = self.schema.table(level).columns[number].is_date
         return f"RTRIM({column})" if is_date and not self.dialect.trims_char else column
 
     def narrow(self, condition: Condition) -> None:
@@ -74,7 +74,8 @@ class Select:
     def text(self, sort: Place | None) -> str:
         """The statement."""
         tables = self.schema.tables
-        sources = tables[self.level].name
+        own = self.schema.table(self.level)
+        sources = own.name
         for level in range(self.level - 1, self.joined - 1, -1):
             above, below = tables[level], tables[level + 1]
             # A study may be without patient (AllowEmptyPatientID).
@@ -84,8 +85,8 @@ class Select:
         text = f"SELECT {', '.join(self.wanted)} FROM {sources}"
         if self.where:
             text += f" WHERE {' AND '.join(self.where)}"
-        key = f"{tables[self.level].name}.{tables[self.level].key}"
         if sort is not None:
+            key = f"{own.name}.{own.key}"
             text += f" ORDER BY {self.column(sort)}{self.dialect.binary_order}, {key}"
         return text
 

@@ -156,6 +156,28 @@ class SqlDriver(ABC):
         finally:
             cursor.close()
 
+    def change_worklist(
+        self, removed: Sequence[Sequence[tuple[int, Value]]], rows: Sequence[Row]
+    ) -> int:
+        """See `Driver.change_worklist`."""
+        table = self.schema.worklist
+        gone = 0
+        with self.reading() as connection, self._guarded():
+            cursor = connection.cursor()
+            if self.begin:
+                cursor.execute(self.begin)
+            for key in removed:
+                parts = [self._one_of(table.columns[at].name, [value]) for at, value in key]
+                where = f" WHERE {' AND '.join(text for text, _ in parts)}" if parts else ""
+                values = [value for _, several in parts for value in several]
+                cursor.execute(f"DELETE FROM {table.name}{where}", values)
+                gone += max(cursor.rowcount, 0)
+            if rows:
+                cursor.executemany(self.insert_statement(table), rows)
+            connection.commit()
+            cursor.close()
+        return gone
+
     def counts(self) -> tuple[int, int, int, int]:
         """Rows per level."""
         texts = (f"(SELECT COUNT(*) FROM {table.name})" for table in self.schema.tables)

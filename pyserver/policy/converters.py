@@ -26,6 +26,7 @@ COMPRESSION_MAX = 10
 IMAGE_HOOKS = {
     "RetrieveResult": 1,
     "RejectedImage": 1,
+    "RejectedImageWorkList": 1,
     "Regen": 1,
     "RegenFail": 1,
     "MergeStudies": 1,
@@ -33,7 +34,15 @@ IMAGE_HOOKS = {
     "MoveDevice": 1,
     "Compression": COMPRESSION_MAX,
 }
-IDENTIFIER_HOOKS = {"Query": 1, "Retrieve": 1, "QueryResult": 1}
+IDENTIFIER_HOOKS = {
+    "Query": 1,
+    "WorkListQuery": 1,
+    "Retrieve": 1,
+    "QueryResult": 1,
+    "ModalityWorkListQueryResult": 1,
+}
+
+REJECTED_HOOKS = frozenset(("RejectedImage", "RejectedImageWorkList"))
 
 _VALUES = {
     "Modality": lambda c: c.arrived["m"],
@@ -149,7 +158,7 @@ def context_of(hook: str) -> Where:
         return Where.EXPORT
     if hook in IDENTIFIER_HOOKS:
         return Where.QUERY
-    return Where.IMPORT | Where.REJECTED if hook == "RejectedImage" else Where.IMPORT
+    return Where.IMPORT | Where.REJECTED if hook in REJECTED_HOOKS else Where.IMPORT
 
 
 def hook_converters(ini: IniFile, home: Path) -> dict[str, list[Converter]]:

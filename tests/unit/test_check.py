@@ -52,7 +52,7 @@ def test_suggestions(name: str, better: str | None) -> None:
     [
         (["ExportConvertor0 = x"], Severity.WARNING, "did you mean ExportConverter0"),
         (["XyzzyPlugh = 1"], Severity.WARNING, "not an item"),
-        (["WorkListQueryConverter0 = nop"], Severity.WARNING, "no effect in this version"),
+        (["VirtualServerQueryConverter0 = nop"], Severity.WARNING, "no effect in this version"),
         (["QueryConverter1 = nop"], Severity.WARNING, "never runs"),
         (["QueryConverter0 = crop 1,1,2,2"], Severity.WARNING, "no meaning in this converter"),
         (["ImportConverter0 = nop; nope x"], Severity.WARNING, "column 6: 'nope' is taken for nop"),
