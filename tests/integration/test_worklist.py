@@ -8,6 +8,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom import AE
 
+from pyserver.cli import dgate
 from pyserver.control import ControlClient
 from tests.conftest import GOLDEN, MakeServer
 from tests.integration.test_routing import wait_for
@@ -96,6 +97,29 @@ def test_commands(filled: Server) -> None:
     assert filled.cli_json("worklist", "clear") == {"removed": 2}
     filled.start()
     assert accessions(filled, keys()) == []
+
+
+def test_commands_of_conquest(server: Server, tmp_path: Path) -> None:
+    def dgate_says(word: str) -> int:
+        return dgate.main([f"-w{server.home}", word])
+
+    file = write_orders(tmp_path / "orders.txt", order("A1", "Doe^Jane"))
+    assert dgate_says(f"--loadhl7:{file}") == 0
+    columns = "AccessionN,PatientID,PatientNam"
+    assert dgate_says(f"--addrecord:DICOMWorkList|{columns}|'A2','W,1','O''Hara^Ann'") == 0
+    _, answers = find(server, keys(PatientName="", PatientID="", AccessionNumber="A2"))
+    assert [(str(a.PatientName), a.PatientID) for a in answers] == [("O'Hara^Ann", "W,1")]
+    assert dgate_says("--addrecord:DICOMImages|SOPInstanc|'1'") == 2
+    assert dgate_says("--initializetables:") == 2
+    assert dgate_says("--initializetables:2") == 0
+    assert accessions(server, keys()) == []
+    assert dgate_says("--testmode:.test") == 0
+    server.cli("add", str(INPUTS / "ct1.dcm"))
+    assert [Path(name).suffix for name in server.files()] == [".test"]
+    assert dgate_says("--testmode:") == 0
+    server.cli("add", str(INPUTS / "mr1.dcm"))
+    assert {Path(name).suffix for name in server.files()} == {".test", ".dcm"}
+    assert server.fsck()["clean"]
 
 
 def test_entries_survive_a_kill(filled: Server) -> None:

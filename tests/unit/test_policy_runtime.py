@@ -231,7 +231,7 @@ def test_names_of_files_get_a_text(tmp_path: Path) -> None:
     assert (suffixes, context.failures) == ([".CT"], [])
     rig.archive.set_file_suffix(".x_1")
     for bad in ("/../x", "a b", "x" * 33):
-        with pytest.raises(_native.StoreError, match="nothing to put behind a file name"):
+        with pytest.raises(_native.ConfigError, match="nothing to put behind a file name"):
             rig.archive.set_file_suffix(bad)
     assert str(context.instance.predicted_path(rig.archive, "A", "B")).endswith(".dcm.x_1")
     rig.archive.close()
