@@ -137,9 +137,7 @@ def _addrecord(args: argparse.Namespace, out: Output, argument: str) -> int:
 
 def _initializetables(args: argparse.Namespace, out: Output, argument: str) -> int:
     if argument != CLEAR_WORKLIST:
-        raise UsageError(
-            "only :2, the worklist, is cleared; `--regen:` makes the others anew"
-        )
+        raise UsageError("only :2, the worklist, is cleared; `--regen:` makes the others anew")
     with open_archive(args, out) as archive:
         archive.worklist_remove({})
     return DONE

@@ -65,6 +65,12 @@ def test_suggestions(name: str, better: str | None) -> None:
             Severity.ERROR,
             "ImportConverter7: column 1: no command follows this condition",
         ),
+        (
+            ["Index = null", "ImportConverter0 = nop; forward study after 5 to PACS"],
+            Severity.ERROR,
+            "ImportConverter0: column 6: forward study: there is no index to find the objects in",
+        ),
+        (["Index = null", "ImportConverter0 = prefetch"], Severity.ERROR, "prefetch: there is no"),
         (["VirtualServerFor0 = PACS"], Severity.WARNING, "no effect in this version"),
         (["nonsense"], Severity.WARNING, "neither a section nor"),
         (
