@@ -40,6 +40,8 @@ use crate::writers::Writers;
 
 /// Locked while the archive is open.
 const LOCK_FILE: &str = "archive.lock";
+/// Longest text put behind the names of files.
+const FILE_SUFFIX_MAX: usize = 32;
 
 /// What all stores share.
 pub(crate) struct Shared {
@@ -238,6 +240,14 @@ impl Archive {
         Incoming::begin(&self.shared, context)
     }
 
+    /// Says that a store comes in a moment, so that who commits it is awake by then. Awake it looks for the
+    /// store, and would take a core from a codec meanwhile.
+    pub fn expect_store(&self) {
+        if !self.shared.arrivals.are_codecs_busy() {
+            self.shared.committer.expect();
+        }
+    }
+
     /// Waits until every acknowledged store can be found. Cheap when nothing is open.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.shared.committer.flush()
@@ -365,7 +375,29 @@ impl Archive {
                 "devices, index folder and database change with a restart only".into(),
             ));
         }
-        *self.shared.config.write() = Arc::new(config);
+        let file_suffix = old.file_suffix.clone();
+        *self.shared.config.write() = Arc::new(ArchiveConfig {
+            file_suffix,
+            ..config
+        });
+        Ok(())
+    }
+
+    /// Has a text put behind the names of files of objects that begin to arrive from now on; an empty one ends
+    /// that.
+    pub fn set_file_suffix(&self, suffix: &str) -> Result<(), StoreError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if suffix.len() > FILE_SUFFIX_MAX || !suffix.chars().all(fits) {
+            return Err(StoreError::Config(format!(
+                "{suffix:?} is nothing to put behind a file name: up to {FILE_SUFFIX_MAX} letters, digits, \
+                 dots, _ and -"
+            )));
+        }
+        let mut config = self.shared.config.write();
+        *config = Arc::new(ArchiveConfig {
+            file_suffix: suffix.to_owned(),
+            ..config.as_ref().clone()
+        });
         Ok(())
     }
 

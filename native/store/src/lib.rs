@@ -108,3 +108,4 @@ mod update;
 pub mod virtual_device;
 pub mod walk;
 pub mod worklist;
+pub mod worklist_query;
