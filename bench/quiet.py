@@ -1,8 +1,8 @@
 """Makes runs comparable on a virtual machine, without changing the machine.
 
-Three effects are larger than most differences between servers. Memory that the guest has not
-touched lately was given back to the host, so that its first use costs a fault in the host for
-every page: a 512 KB file then takes 1.4 ms instead of 0.2 ms. A halted core takes tens of
+Three effects are larger than most differences between servers. Free memory
+was given back to the host, so that its first use costs a fault in the host for every page: a
+512 KB file then takes 1.4 ms instead of 0.2 ms. A halted core takes tens of
 microseconds to wake, on every message of a conversation between two cores. And ext4 avoids
 inodes that were deleted in the last minutes by walking past them one by one: creating a file
 beside the remains of the run before takes 280 us instead of 8 us.
@@ -35,9 +35,9 @@ BLOCK_BYTES = 512
 class Memory:
     """Breaks free memory up, as on a server that has run for a while.
 
-    The guest gives every whole block of 2 MB that is free back to the host. Here all such blocks are
-    touched and then freed again but for a page in each, so that new pages come from memory that the
-    host has backed already, whoever asks for them.
+    The guest gives every whole block of 2 MB that is free back to the host. Here all such blocks
+    are touched and then freed again but for a page in each, so that new pages come from memory
+    that the host has backed already, whoever asks for them.
     """
 
     def __init__(self, *, wanted: bool) -> None:
@@ -51,7 +51,9 @@ class Memory:
             self._break(_free_bytes() - WHOLE_BYTES_MAX)
 
     def _break(self, length: int) -> None:
-        kept = mmap.mmap(-1, length // PAGE_BYTES * PAGE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        kept = mmap.mmap(
+            -1, length // PAGE_BYTES * PAGE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        )
         kept.madvise(mmap.MADV_NOHUGEPAGE)
         kept.madvise(MADV_POPULATE_WRITE)
         step = KEPT_EVERY * PAGE_BYTES

@@ -66,10 +66,7 @@ struct Shelf {
 
 impl SpareFiles {
     /// Starts the thread that makes the files; there are none until one is asked for.
-    pub(crate) fn start(
-        disk: &Arc<dyn Disk>,
-        devices: &[Arc<Device>],
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn start(disk: &Arc<dyn Disk>, devices: &[Arc<Device>]) -> Result<Self, StoreError> {
         let shelf = |device: &Arc<Device>, durable| Shelf {
             device: Arc::clone(device),
             durable,
@@ -276,7 +273,9 @@ mod tests {
         assert_eq!(names(&device), 1);
         let worker = Worker { stock, disk };
         let mut state = worker.stock.state.lock();
-        state.shelves[1].files.extend(worker.make(&device, true).unwrap());
+        state.shelves[1]
+            .files
+            .extend(worker.make(&device, true).unwrap());
         worker.rest(&mut state);
         assert_eq!(state.shelves[1].files.len(), KEPT_MAX - KEPT_MIN);
         worker.rest(&mut state);

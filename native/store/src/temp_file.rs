@@ -214,7 +214,8 @@ mod tests {
         let writers = Arc::new(Writers::start(&disk, &Arc::default()).unwrap());
         let spares = SpareFiles::start(&disk, std::slice::from_ref(&device)).unwrap();
         let mut expected = Vec::new();
-        let mut file = TempFile::create(&disk, &device, &writers, Vec::new(), true, &spares).unwrap();
+        let mut file =
+            TempFile::create(&disk, &device, &writers, Vec::new(), true, &spares).unwrap();
         for (n, size) in [10, 70_000, 100_000, 300_000, 1, 64 * 1024]
             .into_iter()
             .enumerate()
