@@ -75,7 +75,8 @@ def test_objects_move_to_another_device(make_server: MakeServer, tmp_path: Path)
         ini=[
             "MAGDevices = 2",
             f"MAGDevice1 = {tmp_path / 'second'}/",
-            'MoveDeviceConverter0 = ifequal "%m", "MR"; process with /bin/false; set 0008,1030 to "moved"',
+            'MoveDeviceConverter0 = ifequal "%m", "MR"; process with /bin/false; '
+            'set 0008,1030 to "moved"',
         ],
         start=False,
     )
