@@ -385,6 +385,7 @@ class _Reader:
                 timeout_s=float(self.number("CodecTimeout")),
                 object_mb=self.number("CodecObjectMB"),
                 held_mb=self.number("CodecHeldMB"),
+                lossy_new_uid=self.flag("LossyNewUID"),
             ),
             findings=self.findings,
         )

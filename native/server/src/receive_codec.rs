@@ -6,13 +6,12 @@
 //! Whatever goes wrong, the object is stored as it was received, and the log says why. Where a site has
 //! rules they come first, and see the object as it was received.
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use pyserver_proto::dimse::CStoreRq;
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
-use pyserver_store::codec_held::{HeldObject, write_file};
+use pyserver_store::codec_held::{HeldObject, NO_ROOM};
 use pyserver_store::codec_pool::{Transcoded, Wish};
 use pyserver_store::error::StoreError;
 use pyserver_store::held::{Received, Sender};
@@ -44,7 +43,7 @@ impl Waiting {
         let codecs = session.shared.codecs.as_ref()?;
         let syntax = session.syntax_of(context_id);
         let wish = wish(session, syntax)?;
-        match HeldObject::new(&codecs.held) {
+        match HeldObject::new(codecs.held(), &wish, syntax) {
             Ok(object) => Some(Self {
                 object,
                 wish,
@@ -103,16 +102,11 @@ impl Waiting {
     /// The whole object is here: into its new form, and into the archive.
     pub fn finish(&self) -> Result<Incoming, StoreError> {
         let codecs = self.shared.codecs.as_ref();
-        let worked =
-            codecs.map(|codecs| self.object.transcode(&codecs.pool, self.syntax, &self.wish));
+        let worked = codecs.map(|pool| self.object.transcode(pool, self.syntax, &self.wish));
         match worked {
-            Some(Ok(Transcoded::New {
-                file,
-                length,
-                syntax,
-            })) => {
-                let mut incoming = self.begin_store(syntax)?;
-                write_file(&mut incoming, &file, length)?;
+            Some(Ok(Transcoded::New(new))) => {
+                let mut incoming = self.begin_store(new.syntax)?;
+                new.write_to(&mut incoming)?;
                 return Ok(incoming);
             }
             Some(Err(error)) => self.warn(&error.to_string()),
@@ -123,8 +117,6 @@ impl Waiting {
         Ok(incoming)
     }
 }
-
-const NO_ROOM: &str = "no memory left to keep it for a codec";
 
 fn as_received(sop_instance: &str, why: &str) -> String {
     let sop = escaped(sop_instance.as_bytes());
@@ -150,44 +142,16 @@ pub fn store_in_mode(
     jobs: Vec<Vec<u8>>,
 ) -> Result<StoreOutcome, StoreError> {
     let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
-    let changed = change(session, object).unwrap_or_else(|why| {
-        session.log(Level::Warning, as_received(sop.as_str(), &why));
-        None
+    let codecs = session.shared.codecs.as_deref();
+    let wanted = codecs.zip(wish(session, object.instance.syntax()));
+    let changed = wanted.and_then(|(pool, wish)| {
+        object.recompressed(pool, &wish).unwrap_or_else(|error| {
+            let why = as_received(sop.as_str(), &error.to_string());
+            session.log(Level::Warning, why);
+            None
+        })
     });
     let object = changed.as_ref().unwrap_or(object);
     let archive = &session.shared.archive;
     archive.store_received(object, sender, device, jobs)
-}
-
-/// The object in its new form, if it gets one.
-fn change(session: &Session, object: &Received) -> Result<Option<Received>, String> {
-    let syntax = object.instance.syntax();
-    let (Some(codecs), Some(wish)) = (session.shared.codecs.as_ref(), wish(session, syntax)) else {
-        return Ok(None);
-    };
-    let mut held = HeldObject::new(&codecs.held).map_err(|error| error.to_string())?;
-    let mut has_room = true;
-    let copied = object.pieces(|piece| {
-        has_room = has_room && held.take(piece);
-        Ok(())
-    });
-    copied.map_err(|error| error.to_string())?;
-    if !has_room {
-        return Err(NO_ROOM.to_owned());
-    }
-    let worked = held.transcode(&codecs.pool, syntax, &wish);
-    match worked.map_err(|error| error.to_string())? {
-        Transcoded::Kept => Ok(None),
-        Transcoded::New {
-            file,
-            length,
-            syntax,
-        } => {
-            let mut bytes = vec![0; length as usize];
-            file.read_exact_at(&mut bytes, 0)
-                .map_err(|error| error.to_string())?;
-            let changed = Received::from_dataset(bytes, syntax);
-            changed.map(Some).map_err(|error| error.to_string())
-        }
-    }
 }

@@ -10,7 +10,6 @@ use pyserver_proto::scan::HeaderScanner;
 use pyserver_proto::tag::Tag;
 
 use crate::archive::Archive;
-use crate::codec_held::write_file;
 use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
 use crate::config::Durability;
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
@@ -87,13 +86,9 @@ impl Archive {
             })
         };
         let (mut incoming, warning) = match pool.transcode(&source, &wish) {
-            Ok(Transcoded::New {
-                file,
-                length,
-                syntax,
-            }) => {
-                let mut incoming = begin(syntax)?;
-                write_file(&mut incoming, &file, length)?;
+            Ok(Transcoded::New(new)) => {
+                let mut incoming = begin(new.syntax)?;
+                new.write_to(&mut incoming)?;
                 (incoming, None)
             }
             kept => {
