@@ -179,10 +179,10 @@ def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, Row, str]:
         if option := _file_option(word):
             return args, *option
         name, colon, argument = word.removeprefix("--").partition(":")
-        row = next((row for row in COMMANDS if row.name == name), None)
-        if not word.startswith("--") or not colon or row is None:
+        found = next((row for row in COMMANDS if row.name == name), None)
+        if not word.startswith("--") or not colon or found is None:
             raise UsageError(f"there is no command {word!r}; `dgate -?` lists what there is")
-        return args, row, argument
+        return args, found, argument
     raise UsageError("a command is missing; `dgate -?` lists what there is")
 
 

@@ -66,7 +66,7 @@ def uncompress_nki(_args: argparse.Namespace, _out: Output, argument: str) -> in
 
 
 def test_compressions(_args: argparse.Namespace, out: Output, argument: str) -> int:
-    """`FILE`: into every mode and back. Conquest stores all results; here they are compared only."""
+    """`FILE`: into every mode and back. Conquest stores the results; here they are compared."""
     from pyserver.pixels.trial import TRIAL_MODES, try_modes  # noqa: PLC0415  loads codecs
 
     path = _file(argument)

@@ -12,7 +12,6 @@ from pyserver.cli.output import Output
 from pyserver.errors import UsageError
 from pyserver.pixels.modes import MODES, QUALITY_DEFAULT, QUALITY_MAX, Action, find_mode
 
-
 NKI_PLACE = "NKI streams live in the .v2 files of a server, not in DICOM files"
 
 

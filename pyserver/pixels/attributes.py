@@ -41,8 +41,8 @@ def pixel_edits(before: PixelDescription, after: PixelDescription) -> list[Edit]
 
 
 def derived_edits(head: bytes, uid: str) -> list[Edit]:
-    """A lossy image as one of its own: its UID, and the image that it was made of (PS3.3 C.7.6.1.1.5,
-    C.7.6.1.1.2 and C.12.4.1.1)."""
+    """A lossy image as one of its own: its UID, and the image that it was made of (PS3.3
+    C.7.6.1.1.2, C.7.6.1.1.5 and C.12.4.1.1)."""
     before = _native.read_elements(head, [IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE, SOURCE_IMAGES])
     _original, *kind = before.get(IMAGE_TYPE, b"").split(b"\\")
     source = _uid(REFERENCED_CLASS, before.get(SOP_CLASS, b""))

@@ -3,7 +3,7 @@
 All work is done by codec processes; the archive is not touched.
 """
 
-import io
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,35 +60,44 @@ class Trial:
 
 def try_modes(path: Path, modes: Sequence[str]) -> Iterator[Trial]:
     """Each mode on one file, in turn. Raises PixelError for a file without pixels to compare."""
-    pool = make_pool(CodecSettings(processes=1))
-    source = _native.Instance.open(path)
-    before = _samples(pool, source.copy())
-    size = len(source.to_bytes())
-    for mode in modes:
+    with tempfile.TemporaryDirectory() as folder:
+        laboratory = _Laboratory(make_pool(CodecSettings(processes=1)), Path(folder))
+        before = laboratory.samples(path)
+        size = path.stat().st_size
+        for mode in modes:
+            try:
+                yield _try(laboratory, path, before, mode)
+            except (_native.NativeError, PixelError) as error:
+                yield Trial(mode, "", size, 1.0, None, f"failed: {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Laboratory:
+    pool: _native.CodecPool
+    folder: Path
+
+    def changed(self, path: Path, mode: str, name: str) -> tuple[Path, str]:
+        """The file in a mode, and the transfer syntax if that changed it."""
+        target = self.folder / name
+        wanted = (str(path), str(target), mode)
+        syntax = self.pool.recompress_file(*wanted, quality=QUALITY_DEFAULT)
+        return (path, "") if syntax is None else (target, syntax)
+
+    def samples(self, path: Path) -> Samples:
+        """The samples of a file in any mode."""
+        plain, _syntax = self.changed(path, UNCOMPRESSED, "plain")
         try:
-            yield _try(pool, (source.copy(), size), before, mode)
-        except (_native.NativeError, PixelError) as error:
-            yield Trial(mode, "", size, 1.0, None, f"failed: {error}")
+            samples: Samples = dcmread(plain, force=True).pixel_array
+        except (AttributeError, ValueError, NotImplementedError) as error:
+            raise PixelError(f"no pixels to compare: {error}") from error
+        return samples
 
 
-def _try(
-    pool: _native.CodecPool, original: tuple[_native.Instance, int], before: Samples, mode: str
-) -> Trial:
-    instance, size = original
-    changed = instance.recompress(pool, mode, "", QUALITY_DEFAULT)
-    syntax = instance.transfer_syntax if changed else ""
-    coded = len(instance.to_bytes())
-    after = _samples(pool, instance)
+def _try(laboratory: _Laboratory, path: Path, before: Samples, mode: str) -> Trial:
+    coded, syntax = laboratory.changed(path, mode, "coded")
+    size = coded.stat().st_size
+    after = laboratory.samples(coded)
     error = None
     if before.shape == after.shape:
         error = int(np.abs(before.astype(np.int64) - after.astype(np.int64)).max())
-    return Trial(mode, syntax, coded, size / coded, error)
-
-
-def _samples(pool: _native.CodecPool, instance: _native.Instance) -> Samples:
-    instance.recompress(pool, UNCOMPRESSED, "", QUALITY_DEFAULT)
-    try:
-        samples: Samples = dcmread(io.BytesIO(instance.to_bytes())).pixel_array
-    except (AttributeError, ValueError, NotImplementedError) as error:
-        raise PixelError(f"no pixels to compare: {error}") from error
-    return samples
+    return Trial(mode, syntax, size, path.stat().st_size / size, error)

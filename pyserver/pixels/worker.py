@@ -106,7 +106,8 @@ def serve(peer: socket.socket, lossy_new_uid: bool = False) -> None:
         if not request:
             return
         try:
-            answer = work(request.decode("ascii"), *files, lossy_new_uid)
+            source, target = files
+            answer = work(request.decode("ascii"), source, target, lossy_new_uid)
         finally:
             for file in files:
                 os.close(file)

@@ -52,11 +52,11 @@ def sending(code: str, stored: str, demanded: bool = False) -> Sending:
         number = mode.quality if mode.lossy and code[2:].isdigit() else 0
         wanted = _PROPOSED.get(mode.name, mode.syntaxes)
         return Sending((*wanted, ts.IMPLICIT_LE), True, number)
-    if mode is not None and mode.keep_encapsulated and not is_plain:
-        return Sending((stored,))
-    if mode is not None and mode.action in (Action.DOWNSIZE, Action.NKI):
+    keeps = mode is not None and (
+        mode.name in _AS_STORED or (mode.keep_encapsulated and not is_plain)
+    )
+    if mode is not None and mode.action in (Action.DOWNSIZE, Action.NKI) and not keeps:
         return Sending((ts.IMPLICIT_LE,), True, 0, mode.name)
-    keeps = mode is not None and mode.name in _AS_STORED
     if not is_plain and (keeps or not demanded):
         return Sending((stored,))
     if keeps:

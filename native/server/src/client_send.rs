@@ -163,7 +163,7 @@ fn send_one(
     // What the mode cannot change goes as it is.
     let changed = match (compression.first(), codecs) {
         (Some(mode), Some((pool, _))) => match pool.transcode(&source, &mode) {
-            Ok(Transcoded::New(new)) => Some(new),
+            Ok(Transcoded::New(new, _)) => Some(new),
             Ok(Transcoded::Kept) | Err(_) => None,
         },
         _ => None,
@@ -228,7 +228,7 @@ fn recompressed(
     let worked = worked.map_err(|error| SendError::Object(error.to_string()))?;
     Ok(match worked {
         Transcoded::Kept => None,
-        Transcoded::New(new) => Some(new),
+        Transcoded::New(new, _) => Some(new),
     })
 }
 

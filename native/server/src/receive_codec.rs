@@ -11,6 +11,7 @@ use std::sync::Arc;
 use pyserver_proto::dimse::CStoreRq;
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_proto::uid::Uid;
 use pyserver_store::codec_held::{HeldObject, NO_ROOM};
 use pyserver_store::codec_pool::{Transcoded, Wish};
 use pyserver_store::error::StoreError;
@@ -70,23 +71,29 @@ impl Waiting {
             return None;
         }
         self.warn(NO_ROOM);
-        Some(self.begin_store(self.syntax).and_then(|mut incoming| {
+        let begun = self.begin_store(self.syntax, self.request.sop_instance_uid, &self.jobs);
+        Some(begun.and_then(|mut incoming| {
             self.object.write_to(&mut incoming)?;
             incoming.write(fragment)?;
             Ok(incoming)
         }))
     }
 
-    fn begin_store(&self, transfer_syntax: TransferSyntax) -> Result<Incoming, StoreError> {
+    fn begin_store(
+        &self,
+        transfer_syntax: TransferSyntax,
+        sop_instance: Uid,
+        jobs: &[Vec<u8>],
+    ) -> Result<Incoming, StoreError> {
         let mut incoming = self.shared.archive.begin(&ReceiveContext {
             calling_ae: &self.calling_ae,
             called_ae: &self.called_ae,
             transfer_syntax,
             sop_class_uid: self.request.sop_class_uid.as_str(),
-            sop_instance_uid: self.request.sop_instance_uid.as_str(),
+            sop_instance_uid: sop_instance.as_str(),
             durability: None,
         })?;
-        for job in &self.jobs {
+        for job in jobs {
             incoming.queue(job.clone());
         }
         Ok(incoming)
@@ -100,19 +107,27 @@ impl Waiting {
     }
 
     /// The whole object is here: into its new form, and into the archive.
-    pub fn finish(&self) -> Result<Incoming, StoreError> {
+    pub fn finish(&self, session: &Session) -> Result<Incoming, StoreError> {
         let codecs = self.shared.codecs.as_ref();
         let worked = codecs.map(|pool| self.object.transcode(pool, self.syntax, &self.wish));
         match worked {
-            Some(Ok(Transcoded::New(new))) => {
-                let mut incoming = self.begin_store(new.syntax)?;
+            Some(Ok(Transcoded::New(new, Some(uid)))) => {
+                let jobs = export_jobs(session, uid.as_str());
+                let mut incoming = self.begin_store(new.syntax, uid, &jobs)?;
+                new.write_to(&mut incoming)?;
+                return Ok(incoming);
+            }
+            Some(Ok(Transcoded::New(new, None))) => {
+                let uid = self.request.sop_instance_uid;
+                let mut incoming = self.begin_store(new.syntax, uid, &self.jobs)?;
                 new.write_to(&mut incoming)?;
                 return Ok(incoming);
             }
             Some(Err(error)) => self.warn(&error.to_string()),
             None | Some(Ok(Transcoded::Kept)) => {}
         }
-        let mut incoming = self.begin_store(self.syntax)?;
+        let uid = self.request.sop_instance_uid;
+        let mut incoming = self.begin_store(self.syntax, uid, &self.jobs)?;
         self.object.write_to(&mut incoming)?;
         Ok(incoming)
     }

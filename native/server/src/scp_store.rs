@@ -124,7 +124,7 @@ impl StoreReceiver {
                 object.and_then(|object| judge(session, object))
             }
             Ok(Arriving::Waiting(waiting)) => waiting
-                .finish()
+                .finish(session)
                 .and_then(Incoming::finish)
                 .map(Done::Stored),
             Err(error) => Err(error),

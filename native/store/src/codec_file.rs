@@ -11,6 +11,7 @@ use pyserver_proto::file::{FileForm, MetaFields, encode_part10, encode_v2_start}
 use pyserver_proto::scan::ScanLimits;
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_proto::uid::Uid;
 
 use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
 use crate::error::StoreError;
@@ -37,7 +38,8 @@ pub fn recompress_file(
         syntax: object.layout.syntax,
     };
     let worked = pool.transcode(&source, wish);
-    let Transcoded::New(new) = worked.map_err(|error| StoreError::Codec(error.to_string()))? else {
+    let Transcoded::New(new, uid) = worked.map_err(|error| StoreError::Codec(error.to_string()))?
+    else {
         return Ok(None);
     };
     let header = object.scanned.header;
@@ -56,7 +58,9 @@ pub fn recompress_file(
     }
     let start = encode_part10(&MetaFields {
         sop_class_uid: value(Tag::SOP_CLASS_UID),
-        sop_instance_uid: value(Tag::SOP_INSTANCE_UID),
+        sop_instance_uid: uid
+            .as_ref()
+            .map_or(value(Tag::SOP_INSTANCE_UID), Uid::as_bytes),
         transfer_syntax: new.syntax,
     });
     replace(target, &start, |file| new.copy_to(file)).map_err(failed)?;

@@ -28,11 +28,12 @@ pub(crate) fn transcode(dataset: &[u8], syntax: TransferSyntax, wish: &Wish) -> 
         return None;
     }
     let bytes = to_rle(dataset, syntax)?;
-    Some(Transcoded::New(ReadyObject {
+    let object = ReadyObject {
         syntax: TransferSyntax::Encapsulated(TransferSyntax::RLE_UID),
         length: bytes.len() as u64,
         content: Content::Memory(bytes),
-    }))
+    };
+    Some(Transcoded::New(object, None))
 }
 
 /// The same for a data set in a file.

@@ -11,7 +11,7 @@
 //! | to the worker | `offset length transfer-syntax wish`, files: data set, result |
 //! |---|---|
 //! | from it | `kept` |
-//! | | `done transfer-syntax length` |
+//! | | `done transfer-syntax length`, and a SOP Instance UID if that is a new one |
 //! | | `failed reason` |
 
 use std::io::{self, IoSlice};
@@ -147,8 +147,8 @@ impl Source<'_> {
 pub enum Transcoded {
     /// It stays as it is.
     Kept,
-    /// A new data set, in memory.
-    New(ReadyObject),
+    /// A new data set, in memory, and its SOP Instance UID where that is new, too.
+    New(ReadyObject, Option<Uid>),
 }
 
 /// Why a data set is not in its new form.
@@ -258,11 +258,14 @@ impl CodecPool {
         drop(seat);
         Ok(match answer? {
             None => Transcoded::Kept,
-            Some((syntax, length)) => Transcoded::New(ReadyObject {
-                syntax,
-                content: Content::Shared(result),
-                length,
-            }),
+            Some(done) => {
+                let object = ReadyObject {
+                    syntax: done.syntax,
+                    content: Content::Shared(result),
+                    length: done.length,
+                };
+                Transcoded::New(object, done.sop_instance)
+            }
         })
     }
 
@@ -318,6 +321,13 @@ impl Drop for Seat<'_> {
     }
 }
 
+/// What a worker says of its result.
+struct Done {
+    syntax: TransferSyntax,
+    length: u64,
+    sop_instance: Option<Uid>,
+}
+
 #[derive(Debug)]
 struct Worker {
     child: Child,
@@ -354,7 +364,7 @@ impl Worker {
         wish: &Wish,
         result: &MemoryFile,
         timeout: Duration,
-    ) -> Result<Option<(TransferSyntax, u64)>, CodecError> {
+    ) -> Result<Option<Done>, CodecError> {
         let request = format!(
             "{} {} {} {}",
             source.offset,
@@ -398,22 +408,26 @@ impl Drop for Worker {
 }
 
 /// What a worker says, checked against the file it filled.
-fn read_answer(
-    answer: &str,
-    result: &MemoryFile,
-) -> Result<Option<(TransferSyntax, u64)>, CodecError> {
+fn read_answer(answer: &str, result: &MemoryFile) -> Result<Option<Done>, CodecError> {
     let (word, rest) = answer.split_once(' ').unwrap_or((answer, ""));
     match word {
         "kept" => Ok(None),
         "failed" => Err(CodecError::Object(rest.to_owned())),
         "done" => {
-            let (syntax, length) = rest.split_once(' ').ok_or(CodecError::Died)?;
-            let syntax = syntax.parse::<Uid>().map_err(|_| CodecError::Died)?;
-            let length: u64 = length.parse().map_err(|_| CodecError::Died)?;
+            let mut words = rest.split(' ');
+            let uid = |word: &str| word.parse::<Uid>().map_err(|_| CodecError::Died);
+            let syntax = uid(words.next().ok_or(CodecError::Died)?)?;
+            let length = words.next().and_then(|word| word.parse().ok());
+            let length: u64 = length.ok_or(CodecError::Died)?;
+            let sop_instance = words.next().map(uid).transpose()?;
             if result.metadata()?.len() != length {
                 return Err(CodecError::Died);
             }
-            Ok(Some((TransferSyntax::from_uid(&syntax), length)))
+            Ok(Some(Done {
+                syntax: TransferSyntax::from_uid(&syntax),
+                length,
+                sop_instance,
+            }))
         }
         _ => Err(CodecError::Died),
     }

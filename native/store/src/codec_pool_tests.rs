@@ -50,10 +50,10 @@ const PATIENT: Duration = Duration::from_secs(60);
 #[test]
 fn a_result_comes_back_in_its_syntax() {
     let program = "os.pwrite(files[1], data[::-1], 0); os.ftruncate(files[1], len(data)); \
-                   peer.send(f'done 1.2.840.10008.1.2.5 {len(data)}'.encode())";
+                   peer.send(f'done 1.2.840.10008.1.2.5 {len(data)} 2.25.7'.encode())";
     let pool = pool(program, 1, PATIENT);
     for data in [b"abc".as_slice(), b"defgh"] {
-        let Transcoded::New(new) = transcode(&pool, data).unwrap() else {
+        let Transcoded::New(new, uid) = transcode(&pool, data).unwrap() else {
             panic!("kept");
         };
         let mut text = Vec::new();
@@ -65,6 +65,7 @@ fn a_result_comes_back_in_its_syntax() {
         assert!(text.iter().eq(data.iter().rev()));
         assert_eq!(new.length, data.len() as u64);
         assert_eq!(new.syntax.uid(), "1.2.840.10008.1.2.5");
+        assert!(uid.is_some_and(|uid| uid == "2.25.7"));
     }
     assert_eq!(pool.state.lock().count, 1);
 }

@@ -113,7 +113,7 @@ impl Conversion {
         };
         // What the mode cannot change goes as it is.
         if let Some(mode) = &self.mode
-            && let Ok(Transcoded::New(new)) = pool.transcode(&source, mode)
+            && let Ok(Transcoded::New(new, _)) = pool.transcode(&source, mode)
         {
             return Ok(Some(new));
         }
@@ -125,7 +125,7 @@ impl Conversion {
             let quality = self.quality;
             match pool.transcode(&source, &Wish::Syntax { uid, quality }) {
                 Ok(Transcoded::Kept) => return Ok(None),
-                Ok(Transcoded::New(new)) => return Ok(Some(new)),
+                Ok(Transcoded::New(new, _)) => return Ok(Some(new)),
                 Err(error) => reasons.push(error.to_string()),
             }
         }

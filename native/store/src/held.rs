@@ -331,7 +331,7 @@ impl Received {
         let worked = held.transcode(pool, syntax, wish);
         match worked.map_err(|error| StoreError::Codec(error.to_string()))? {
             Transcoded::Kept => Ok(None),
-            Transcoded::New(new) => new.into_received().map(Some),
+            Transcoded::New(new, _) => new.into_received().map(Some),
         }
     }
 

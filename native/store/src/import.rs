@@ -8,6 +8,7 @@ use std::path::Path;
 
 use pyserver_proto::scan::HeaderScanner;
 use pyserver_proto::tag::Tag;
+use pyserver_proto::uid::Uid;
 
 use crate::archive::Archive;
 use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
@@ -75,25 +76,26 @@ impl Archive {
             length: size.saturating_sub(offset),
             syntax: opened.layout.syntax,
         };
-        let begin = |syntax| {
+        let begin = |syntax, new: Option<Uid>| {
+            let uid = new.map(|uid| uid.to_string());
             self.begin(&ReceiveContext {
                 calling_ae,
                 called_ae: "",
                 transfer_syntax: syntax,
                 sop_class_uid: &sop_class,
-                sop_instance_uid: &sop_instance,
+                sop_instance_uid: uid.as_deref().unwrap_or(&sop_instance),
                 durability: Some(Durability::Durable),
             })
         };
         let (mut incoming, warning) = match pool.transcode(&source, &wish) {
-            Ok(Transcoded::New(new)) => {
-                let mut incoming = begin(new.syntax)?;
+            Ok(Transcoded::New(new, uid)) => {
+                let mut incoming = begin(new.syntax, uid)?;
                 new.write_to(&mut incoming)?;
                 (incoming, None)
             }
             kept => {
                 let warning = kept.err().map(|error| format!("stored as it is: {error}"));
-                let mut incoming = begin(opened.layout.syntax)?;
+                let mut incoming = begin(opened.layout.syntax, None)?;
                 opened.pieces(|piece| incoming.write(piece))?;
                 (incoming, warning)
             }
