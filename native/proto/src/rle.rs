@@ -152,7 +152,7 @@ fn next_run(row: &[u8], from: usize) -> usize {
         let pairs = block.iter().zip(block.iter().skip(1));
         let mut found = false;
         for ((a, b), c) in pairs.zip(block.iter().skip(2)) {
-            found |= (a == b) & (a == c);
+            found |= ((a ^ b) | (a ^ c)) == 0;
         }
         if found {
             break;
