@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import ClassVar
 
 from bench import load, quiet
 from bench.programs import find
+from tools.ports import free_port
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
@@ -28,13 +28,6 @@ HERE = Path(__file__).resolve().parent
 
 class PeerError(Exception):
     """A server did not start or stop."""
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Peer:

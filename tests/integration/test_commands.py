@@ -52,6 +52,25 @@ def test_beside_a_running_server(server: Server) -> None:
     assert server.fsck()["clean"] is True
 
 
+def test_deleted_objects_stay_deleted(server: Server) -> None:
+    """Their files are there for a moment longer; neither a rebuild nor `add` takes them in."""
+    for _ in range(3):
+        assert server.cli_json("add", str(CT), str(MR))["added"] == 2
+        assert server.cli_json("delete", "study", STUDY["CT"], "--yes")["images"] == 1
+        report = server.cli_json("regen")
+        assert (report["entered"], report["refused"]) == (0, [])
+        assert patients(server) == ["4MR1"]
+    assert server.cli_json("add", str(CT))["added"] == 1
+    (stored,) = [path for path in server.data.rglob("*.dcm") if "1CT1" in str(path)]
+    assert server.cli_json("delete", "study", STUDY["CT"], "--yes")["images"] == 1
+    server.kill()
+    server.start()
+    server.cli("add", str(stored), check=False)
+    assert server.cli_json("regen")["entered"] == 0
+    assert patients(server) == ["4MR1"]
+    assert server.fsck()["clean"] is True
+
+
 def test_on_an_archive_at_rest(make_server: MakeServer) -> None:
     server = make_server()
     server.stop()

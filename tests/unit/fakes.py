@@ -62,6 +62,9 @@ class FakeArchive:
             raise ValueError("cannot be read")
         return {"status": 0xC000, "outcome": "refused", "file": "", "reason": "not DICOM"}
 
+    def is_being_removed(self, path: str) -> bool:
+        return Path(path).name == "deleted.dcm"
+
     def regen(
         self, scope: Mapping[str, str], progress: Progress | None = None, rules: Any = None
     ) -> dict[str, Any]:

@@ -67,6 +67,15 @@ class FakeNative:
     def parse_columns(self, text: str) -> list[dict[str, Any]]:
         return []
 
+    class UidTable:
+        def __init__(self, archive: Any, prefix: str) -> None: ...
+
+        def fresh(self) -> str:
+            return "1.2.3"
+
+    class Worklist:
+        def __init__(self, archive: Any) -> None: ...
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -79,7 +88,7 @@ def home(tmp_path: Path) -> Path:
 def native(monkeypatch: pytest.MonkeyPatch) -> FakeNative:
     fake = FakeNative()
     names = ("NativeError", "Archive", "echo", "send", "find", "move", "get", "clonedb")
-    for name in (*names, "parse_columns"):
+    for name in (*names, "parse_columns", "UidTable", "Worklist"):
         monkeypatch.setattr(_native, name, getattr(fake, name), raising=False)
     assert access._native is _native
     assert admin._native is _native
@@ -184,12 +193,14 @@ def test_move_and_get(run: Run, native: FakeNative, tmp_path: Path) -> None:
 
 
 def test_add(run: Run, native: FakeNative, tmp_path: Path) -> None:
-    for name, content in (("a", b"ok"), ("b", b"nonsense"), ("c", b"boom")):
+    files = {"a": b"ok", "b": b"nonsense", "c": b"boom", "deleted.dcm": b"ok"}
+    for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    code, out, err = run("add", *(str(tmp_path / name) for name in "abc"))
+    code, out, err = run("add", *(str(tmp_path / name) for name in files))
     assert code == 1
-    assert "1 objects added, 2 refused" in out
+    assert "1 objects added, 3 refused" in out
     assert "not DICOM" in err
+    assert "about to be removed" in err
     assert "cannot be read" in err
     code, out, _ = run("add", "--json", str(tmp_path / "a"))
     assert (code, json.loads(out)) == (0, {"added": 1, "refused": []})

@@ -217,6 +217,14 @@ impl PyArchive {
         rows.into_iter().map(row_of).collect()
     }
 
+    /// Have a text put behind the names of files of objects that arrive from now on (`testmode`).
+    fn set_file_suffix(&self, suffix: &str) -> PyResult<()> {
+        let archive = self.open()?;
+        archive
+            .set_file_suffix(suffix)
+            .map_err(|e| errors::store(&e))
+    }
+
     /// Delete exactly these patients (by ID), studies, series or images; files follow soon.
     fn delete<'py>(
         &self,
@@ -275,6 +283,14 @@ impl PyArchive {
             None => archive.add_file_with(&path, calling_ae, &jobs),
         });
         stored_dict(py, added)
+    }
+
+    /// Whether a file is on a device and of a deleted object, and waits to be removed.
+    fn is_being_removed(&self, path: PathBuf) -> PyResult<bool> {
+        let archive = self.open()?;
+        archive
+            .is_being_removed(&path)
+            .map_err(|e| errors::store(&e))
     }
 
     /// Store an object that rules have seen, with work to queue in the same transaction; answers as
@@ -595,6 +611,7 @@ pub fn parse_columns<'py>(py: Python<'py>, text: &str) -> PyResult<Vec<Bound<'py
             row.set_item("length", column.length)?;
             row.set_item("sql_type", &column.sql_type)?;
             row.set_item("dicom_type", column.kind.name())?;
+            row.set_item("hl7", &column.hl7)?;
             rows.push(row);
         }
     }

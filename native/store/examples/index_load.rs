@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use pyserver_proto::tag::Tag;
-use pyserver_store::apply::{BlobFacts, StoreChange};
+use pyserver_store::apply::{BlobFacts, Standing, StoreChange};
 use pyserver_store::clone_rows::CloneOrigin;
 use pyserver_store::clone_source::CloneBuilder;
 use pyserver_store::columns::Columns;
@@ -184,7 +184,7 @@ impl Load<'_> {
                 blob: BlobFacts {
                     device: 0,
                     file_candidate: file,
-                    candidate_taken_on_disk: false,
+                    standing: Standing::Nothing,
                     rename_on_rewrite: false,
                     ignore_rewrite: false,
                     transfer_syntax: "1.2.840.10008.1.2.1",

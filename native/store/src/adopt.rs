@@ -4,7 +4,7 @@
 //! numbers of rows say that the two differ otherwise than last time, and entered as stores would be, without
 //! looking at files: size, hash and transfer syntax of such an image stay unknown until it is sent.
 
-use crate::apply::{BlobFacts, StoreChange, StoreRefusal};
+use crate::apply::{BlobFacts, Standing, StoreChange, StoreRefusal};
 use crate::calendar::unix_time;
 use crate::driver::Driver;
 use crate::error::StoreError;
@@ -154,7 +154,7 @@ impl WriteTxn<'_> {
             blob: BlobFacts {
                 device,
                 file_candidate: &file,
-                candidate_taken_on_disk: false,
+                standing: Standing::Object,
                 rename_on_rewrite: false,
                 ignore_rewrite: false,
                 transfer_syntax: "",

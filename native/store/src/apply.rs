@@ -26,8 +26,8 @@ pub struct BlobFacts<'a> {
     pub device: u16,
     /// Path below the device that `FileNameSyntax` gives, separated by `/`.
     pub file_candidate: &'a str,
-    /// Whether something stands there already.
-    pub candidate_taken_on_disk: bool,
+    /// What stands there already.
+    pub standing: Standing,
     /// `RenameOnRewrite`: a re-store takes the new name instead of keeping the old one.
     pub rename_on_rewrite: bool,
     /// `IgnoreRewrite`: a re-store is acknowledged and dropped.
@@ -42,6 +42,17 @@ pub struct BlobFacts<'a> {
     pub hash: ContentHash,
     /// Pixel data and frame offsets, opaque to the index.
     pub pixel: &'a [u8],
+}
+
+/// What stands under the name that an object's file is to get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing, or what the index knows of.
+    Nothing,
+    /// A file that is not this object's.
+    Other,
+    /// The object itself: this name or none.
+    Object,
 }
 
 /// One object to store.
@@ -130,6 +141,12 @@ pub enum StoreRefusal {
         /// The parent the object names.
         new: String,
     },
+    /// The object's file, which stands in its place, is another image's or a deleted one's. Nothing was changed.
+    #[error("{file} is the file of another image, or of a deleted one and about to be removed")]
+    Owned {
+        /// The file's path below its device.
+        file: String,
+    },
     /// The index failed; the whole transaction is to be dropped.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -145,8 +162,8 @@ pub(crate) struct Place {
 }
 
 impl WriteTxn<'_> {
-    /// Applies one store. After `StoreRefusal::Link` the transaction goes on as if nothing had been asked;
-    /// after `StoreRefusal::Index` it can only be dropped.
+    /// Applies one store. After `StoreRefusal::Index` the transaction can only be dropped; after any other refusal
+    /// it goes on as if nothing had been asked.
     pub fn store(&mut self, change: &StoreChange<'_>) -> Result<Stored, StoreRefusal> {
         if self.broken {
             return Err(IndexError::Corrupt("a change failed half-way").into());
@@ -158,6 +175,7 @@ impl WriteTxn<'_> {
         {
             return Ok(self.ignored(image)?);
         }
+        self.check_owner(&change.blob, place.image)?;
         let applied = self.apply(change, place);
         self.broken = applied.is_err();
         Ok(applied?)
@@ -227,6 +245,23 @@ impl WriteTxn<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses an object whose file stands already when that file is not its own.
+    fn check_owner(
+        &self,
+        blob: &BlobFacts<'_>,
+        image: Option<ImageKey>,
+    ) -> Result<(), StoreRefusal> {
+        if blob.standing != Standing::Object {
+            return Ok(());
+        }
+        match self.file_owner(blob.device, blob.file_candidate)? {
+            Some(owner) if Some(owner) != image => Err(StoreRefusal::Owned {
+                file: blob.file_candidate.to_owned(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The answer to a re-store that is to be dropped.

@@ -3,7 +3,7 @@
 use pyserver_proto::tag::Tag;
 use tempfile::TempDir;
 
-use crate::apply::{BlobFacts, Outcome, StoreChange, StoreRefusal, Stored};
+use crate::apply::{BlobFacts, Outcome, Standing, StoreChange, StoreRefusal, Stored};
 use crate::columns::Columns;
 use crate::delete::DeleteTarget;
 use crate::extract::ExtractPolicy;
@@ -62,7 +62,7 @@ impl Fixture {
         let mut blob = BlobFacts {
             device: 0,
             file_candidate: &file,
-            candidate_taken_on_disk: false,
+            standing: Standing::Nothing,
             rename_on_rewrite: false,
             ignore_rewrite: false,
             transfer_syntax: "1.2.840.10008.1.2.1",
@@ -250,9 +250,33 @@ fn names_are_never_shared() {
     assert_eq!(name("1.1").file, "SC1.dcm");
     let taken = f.store_as(&[(SOP, Some("1.3"))], |b| {
         b.file_candidate = "x.dcm";
-        b.candidate_taken_on_disk = true;
+        b.standing = Standing::Other;
     });
     assert_eq!(taken.unwrap().file, "x_3.dcm");
+}
+
+#[test]
+fn an_object_in_its_place_takes_no_name_of_another() {
+    let f = Fixture::new();
+    let enter = |sop: &str, file: &'static str| {
+        f.store_as(&[(SOP, Some(sop))], |b| {
+            b.file_candidate = file;
+            b.standing = Standing::Object;
+        })
+    };
+    let owned = |stored: Result<Stored, StoreRefusal>| {
+        assert!(
+            matches!(stored, Err(StoreRefusal::Owned { .. })),
+            "{stored:?}"
+        );
+    };
+    assert_eq!(enter("1.1", "a.dcm").unwrap().outcome, Outcome::New);
+    assert_eq!(enter("1.1", "a.dcm").unwrap().outcome, Outcome::Rewritten);
+    owned(enter("1.2", "a.dcm"));
+    f.delete(Level::Image, "1.1");
+    owned(enter("1.1", "a.dcm"));
+    owned(enter("1.2", "a.dcm"));
+    assert_eq!(enter("1.2", "b.dcm").unwrap().file, "b.dcm");
 }
 
 #[test]

@@ -394,7 +394,7 @@ impl Worker {
         }
         let stored = match job.apply(&mut batch.txn) {
             Ok(stored) => stored,
-            Err(refusal @ StoreRefusal::Link { .. }) => {
+            Err(refusal @ (StoreRefusal::Link { .. } | StoreRefusal::Owned { .. })) => {
                 batch.changes -= 1;
                 let refused = StoreError::refused(job.refusal_status, refusal.to_string());
                 answer.answer(Err(refused));

@@ -10,7 +10,7 @@ use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::vr::Vr;
 
-use crate::apply::{BlobFacts, StoreChange};
+use crate::apply::{BlobFacts, Standing, StoreChange};
 use crate::apply_tests::{Fixture, options};
 use crate::columns::{Columns, DEFAULT_TEXT};
 use crate::extract::ExtractPolicy;
@@ -285,7 +285,7 @@ fn store_rows(index: &Index, rows: &crate::extract::RowValues, header: &[u8]) {
         blob: BlobFacts {
             device: 0,
             file_candidate: &file,
-            candidate_taken_on_disk: false,
+            standing: Standing::Nothing,
             rename_on_rewrite: false,
             ignore_rewrite: false,
             transfer_syntax: "1.2.840.10008.1.2",

@@ -17,7 +17,7 @@ use pyserver_proto::header::Header;
 use pyserver_proto::scan::{PixelInfo, Scanned};
 use pyserver_proto::tag::Tag;
 
-use crate::apply::{Outcome, Stored};
+use crate::apply::{Outcome, Standing, Stored};
 use crate::calendar::{local_date, unix_time};
 use crate::config::Durability;
 use crate::content_hash::ContentHash;
@@ -163,7 +163,7 @@ fn file_name(incoming: &Incoming, header: &Header) -> Result<String, StoreError>
     } else {
         Some(with_edits(header, &stand_ins)?)
     };
-    Ok(syntax.name(
+    let mut name = syntax.name(
         named.as_ref().unwrap_or(header),
         &NameInputs {
             called_ae: &incoming.called_ae,
@@ -174,7 +174,9 @@ fn file_name(incoming: &Incoming, header: &Header) -> Result<String, StoreError>
             length_max: incoming.config.file_name_length_max,
             force_dcm: !incoming.headerless,
         },
-    ))
+    );
+    name.push_str(&incoming.config.file_suffix);
+    Ok(name)
 }
 
 fn job(
@@ -185,11 +187,12 @@ fn job(
     file_candidate: String,
     hash: ContentHash,
 ) -> Box<StoreJob> {
-    let candidate_taken = incoming
-        .device
-        .path(&file_candidate)
-        .symlink_metadata()
-        .is_ok();
+    let path = incoming.device.path(&file_candidate);
+    let standing = if path.symlink_metadata().is_ok() {
+        Standing::Other
+    } else {
+        Standing::Nothing
+    };
     let file_bytes = match &incoming.temp {
         Some(temp) => temp.written(),
         None => incoming.gathered.len() as u64,
@@ -207,7 +210,7 @@ fn job(
         rows,
         device: incoming.device.number(),
         file_candidate,
-        candidate_taken,
+        standing,
         rename_on_rewrite: config.rename_on_rewrite,
         ignore_rewrite: config.ignore_rewrite,
         transfer_syntax: incoming.stored.uid().as_str().to_owned(),

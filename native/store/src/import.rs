@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use pyserver_proto::scan::HeaderScanner;
@@ -15,7 +16,9 @@ use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
 use crate::config::Durability;
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::file_object::open_object;
+use crate::filename::name_of_disk;
 use crate::incoming::{Incoming, ReceiveContext, StoreOutcome, not_understood};
+use crate::walk_files::relative_to;
 
 impl Archive {
     /// Stores the object in a file, durable when this returns.
@@ -106,6 +109,23 @@ impl Archive {
         let mut stored = incoming.finish()?;
         stored.warnings.extend(warning);
         Ok(stored)
+    }
+
+    /// Whether a path leads to a file on a device that is only still there because nobody has removed it yet: its
+    /// object is deleted, so it is not to be added again.
+    pub fn is_being_removed(&self, path: &Path) -> Result<bool, StoreError> {
+        let Ok(path) = path.canonicalize() else {
+            return Ok(false);
+        };
+        let txn = self.shared.index.read()?;
+        for device in &self.shared.devices {
+            let file = relative_to(device.root(), &path);
+            let name = file.map(|file| name_of_disk(file.as_os_str().as_bytes()));
+            if let Some(name) = name {
+                return Ok(txn.file_is_dead(device.number(), &name)?);
+            }
+        }
+        Ok(false)
     }
 
     /// Who the object is, read from its data set: what the meta information says does not count.

@@ -4,6 +4,7 @@
 use pyserver_proto::header::Header;
 use pyserver_proto::tag::Tag;
 
+use crate::apply::Standing;
 use crate::calendar::unix_time;
 use crate::config::ArchiveConfig;
 use crate::edit::{Edits, splice};
@@ -42,7 +43,7 @@ pub(crate) fn job_in_place(
         rows,
         device,
         file_candidate: file,
-        candidate_taken: false,
+        standing: Standing::Object,
         rename_on_rewrite: false,
         ignore_rewrite: false,
         transfer_syntax: object.layout.syntax.uid().as_str().to_owned(),

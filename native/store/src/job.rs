@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::apply::{BlobFacts, StoreChange, StoreRefusal, Stored};
+use crate::apply::{BlobFacts, Standing, StoreChange, StoreRefusal, Stored};
 use crate::content_hash::ContentHash;
 use crate::extract::RowValues;
 use crate::index::WriteTxn;
@@ -35,8 +35,8 @@ pub(crate) struct StoreJob {
     pub device: u16,
     /// Name that the syntax gives.
     pub file_candidate: String,
-    /// Whether a file stands there already.
-    pub candidate_taken: bool,
+    /// What stands there already.
+    pub standing: Standing,
     /// `RenameOnRewrite`.
     pub rename_on_rewrite: bool,
     /// `IgnoreRewrite`.
@@ -78,7 +78,7 @@ impl StoreJob {
             blob: BlobFacts {
                 device: self.device,
                 file_candidate: &self.file_candidate,
-                candidate_taken_on_disk: self.candidate_taken,
+                standing: self.standing,
                 rename_on_rewrite: self.rename_on_rewrite,
                 ignore_rewrite: self.ignore_rewrite,
                 transfer_syntax: &self.transfer_syntax,
@@ -134,7 +134,7 @@ impl StoreJob {
     ) -> Result<Stored, StoreRefusal> {
         txn.number_from(image, pending);
         file.clone_into(&mut self.file_candidate);
-        self.candidate_taken = false;
+        self.standing = Standing::Nothing;
         self.apply(txn)
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use proptest::prelude::*;
 use pyserver_proto::tag::Tag;
 
-use crate::apply::{BlobFacts, Outcome, StoreChange, StoreRefusal};
+use crate::apply::{BlobFacts, Outcome, Standing, StoreChange, StoreRefusal};
 use crate::apply_tests::Fixture;
 use crate::delete::DeleteTarget;
 use crate::extract::tests::header;
@@ -177,7 +177,7 @@ impl Run {
             blob: BlobFacts {
                 device: 0,
                 file_candidate: &candidate,
-                candidate_taken_on_disk: false,
+                standing: Standing::Nothing,
                 rename_on_rewrite: rename,
                 ignore_rewrite: false,
                 transfer_syntax: "1.2.840.10008.1.2.1",

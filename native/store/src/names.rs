@@ -4,7 +4,7 @@
 //! new names. A new object gets the name its syntax gives; when that is taken, the image number, which is
 //! never used twice, keeps the two apart.
 
-use crate::apply::{BlobFacts, ReplacedFile};
+use crate::apply::{BlobFacts, ReplacedFile, Standing};
 use crate::heads::ImageRow;
 use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
@@ -77,12 +77,9 @@ impl WriteTxn<'_> {
         for attempt in 0..TRIES_MAX {
             let file = varied(blob.file_candidate, image.image, attempt);
             let key = file_key(blob.device, &file);
-            let owner = files
-                .get(&self.txn, &key)?
-                .map(|owner| ImageKey::decode(owner).ok_or(IndexError::Corrupt("file owner")))
-                .transpose()?;
+            let owner = self.file_owner(blob.device, &file)?;
             let follows = match owner {
-                None if attempt == 0 && blob.candidate_taken_on_disk => continue,
+                None if attempt == 0 && blob.standing == Standing::Other => continue,
                 None => None,
                 Some(owner) => match self.takeover(image, owner)? {
                     Takeover::No => continue,
@@ -100,6 +97,22 @@ impl WriteTxn<'_> {
             });
         }
         Err(IndexError::Corrupt("no free file name"))
+    }
+
+    /// The image that a name belongs to, `FILE_BEING_REMOVED` included.
+    pub(crate) fn file_owner(
+        &self,
+        device: u16,
+        file: &str,
+    ) -> Result<Option<ImageKey>, IndexError> {
+        let owner = self
+            .index
+            .tables
+            .files
+            .get(&self.txn, &file_key(device, file))?;
+        owner
+            .map(|owner| ImageKey::decode(owner).ok_or(IndexError::Corrupt("file owner")))
+            .transpose()
     }
 
     /// Whether `image` may take a name that `owner` has: its own always, a deleted image's when nothing
@@ -172,6 +185,11 @@ impl ReadTxn<'_> {
     pub fn file_is_named(&self, device: u16, file: &str) -> Result<bool, IndexError> {
         let files = self.index.tables.files;
         Ok(files.get(&self.txn, &file_key(device, file))?.is_some())
+    }
+
+    /// Whether a file is that of a deleted image, or one a re-store left behind, and waits to be unlinked.
+    pub fn file_is_dead(&self, device: u16, file: &str) -> Result<bool, IndexError> {
+        Ok(self.file_is_named(device, file)? && self.owner_of_file(device, file)?.is_none())
     }
 }
 

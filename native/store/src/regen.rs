@@ -1,6 +1,6 @@
 //! Rebuilds rows from files: the whole archive, one device, one folder or one file.
 //!
-//! Files are read in parallel and entered in shared commits. What is done is noted after each portion, so
+//! Files of deleted objects that the reaper has not removed yet are passed over. Files are read in parallel and entered in shared commits. What is done is noted after each portion, so
 //! that an interrupted rebuild of the same scope goes on where it stopped. Rows of vanished files stay, as in
 //! Conquest (`fsck` removes them). A second file of an object that is stored elsewhere is reported, and
 //! entered only when the other file is gone.
@@ -216,6 +216,14 @@ impl Regen<'_> {
     ) -> Result<(), StoreError> {
         let mut waiting = Vec::with_capacity(WINDOW);
         while let Some((name, path)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if self
+                .shared
+                .index
+                .read()?
+                .file_is_dead(device.number(), name)?
+            {
+                continue;
+            }
             match self.read(device, name, path) {
                 Ok(Some(job)) => waiting.push((name, self.shared.committer.store(job))),
                 Ok(None) => {}

@@ -502,7 +502,7 @@ fn put_chunk(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::{BlobFacts, StoreChange};
+    use crate::apply::{BlobFacts, Standing, StoreChange};
     use crate::apply_tests::{Fixture, options};
     use crate::columns::Columns;
     use crate::delete::DeleteTarget;
@@ -534,7 +534,7 @@ mod tests {
                 blob: BlobFacts {
                     device: 0,
                     file_candidate: &sop,
-                    candidate_taken_on_disk: false,
+                    standing: Standing::Nothing,
                     rename_on_rewrite: false,
                     ignore_rewrite: false,
                     transfer_syntax: "",

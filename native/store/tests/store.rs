@@ -2,10 +2,16 @@
 #![allow(clippy::unwrap_used)] // tests
 
 mod common;
+#[path = "common/fault_disk.rs"]
+mod fault_disk;
+
+use std::sync::Arc;
 
 use common::*;
+use fault_disk::{Fault, FaultDisk};
 use pyserver_proto::transfer_syntax::Encoding;
 use pyserver_store::apply::Outcome;
+use pyserver_store::archive::Archive;
 use pyserver_store::config::Durability;
 use pyserver_store::schema::Level;
 
@@ -164,7 +170,7 @@ fn deleted_objects_free_files_and_folders() {
         let home = tempfile::tempdir().unwrap();
         let archive = open(config(home.path()));
         for number in 0..30 {
-            let size = if number % 3 == 0 { 80_000 } else { 300 };
+            let size = if number % 5 == 0 { 80_000 } else { 300 };
             store(&archive, &Sample::new(number % 2, number, size), durability).unwrap();
         }
         let gone = archive.delete(Level::Series, b"1.2.3.1.1").unwrap();
@@ -504,6 +510,51 @@ fn an_index_is_rebuilt_from_its_files() {
     assert!(archive.regen(&RegenScope::Device(7), quiet).is_err());
     archive.wait_for_reaper();
     assert_eq!(archive.fsck(check, quiet).unwrap().fault_count, 1);
+}
+
+/// Whatever adds rows from files passes over those that only wait for the reaper, also after a kill.
+#[test]
+fn files_of_deleted_objects_are_not_entered_again() {
+    use pyserver_store::fsck::FsckOptions;
+    use pyserver_store::regen::RegenScope;
+    let quiet = &mut |_: &str, _, _| {};
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    for killed in [false, true] {
+        let disk = Arc::new(FaultDisk::default());
+        disk.arm(1, Fault::Removes);
+        let opened = Archive::open_on(config(home.path()), disk.clone(), quiet);
+        let archive = opened.unwrap().0;
+        if !killed {
+            for number in 0..12 {
+                let sample = Sample::new(number % 3, number, 100 + 70_000 * (number as usize % 2));
+                store(&archive, &sample, Durability::Durable).unwrap();
+            }
+            archive.delete(Level::Series, b"1.2.3.1.0").unwrap();
+            archive.delete(Level::Image, b"1.2.3.1.1.1").unwrap();
+        }
+        assert_eq!(files(&data).len(), 12);
+        let dead = data.join("P1/1.2.3.1/1.2.3.1.1/1.2.3.1.1.1.dcm");
+        let alive = data.join("P1/1.2.3.1/1.2.3.1.1/1.2.3.1.1.4.dcm");
+        assert!(archive.is_being_removed(&dead).unwrap());
+        assert!(!archive.is_being_removed(&alive).unwrap());
+        assert!(!archive.is_being_removed(home.path()).unwrap());
+        for scope in [RegenScope::All, RegenScope::File(dead)] {
+            let report = archive.regen(&scope, quiet).unwrap();
+            assert_eq!((report.entered, report.refused_count), (0, 0), "{killed}");
+        }
+        let repair = FsckOptions {
+            verify_hash: true,
+            repair: true,
+        };
+        assert_eq!(archive.fsck(repair, quiet).unwrap().fault_count, 0);
+        assert_eq!(archive.counts().unwrap().images, 7);
+        disk.crash();
+        drop(archive);
+    }
+    let archive = open(config(home.path()));
+    archive.wait_for_reaper();
+    assert_eq!(files(&data).len(), 7);
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub enum Fault {
     Full,
     /// Every commit of the index from then on fails.
     Commits,
+    /// No file can be removed from then on.
+    Removes,
 }
 
 /// What the machine loses.
@@ -180,6 +182,7 @@ impl FaultDisk {
             }
             Fault::Once(code) if number == at && name != "commit" => error(code),
             Fault::Syncs if number >= at && name.starts_with("sync") => error(5),
+            Fault::Removes if number >= at && name == "remove" => error(13),
             Fault::Commits if number >= at && name == "commit" => error(5),
             Fault::Full
                 if number >= at && matches!(name, "create" | "write" | "link" | "folders") =>
