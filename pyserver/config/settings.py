@@ -110,6 +110,7 @@ class Settings:
     forward: ForwardSettings
     mirrors: dict[int, Path]
     dropped_compression: str
+    archive_compression: str
     codecs: CodecSettings
     findings: Findings
 
@@ -381,6 +382,7 @@ class _Reader:
             forward=self.forward(),
             mirrors=self.mirrors(),
             dropped_compression=self.mode("DroppedFileCompression"),
+            archive_compression=self.mode("ArchiveCompression"),
             codecs=CodecSettings(
                 processes=self.number("CodecProcesses"),
                 timeout_s=float(self.number("CodecTimeout")),

@@ -167,6 +167,33 @@ def test_dropped_files_have_a_mode_of_their_own(make_server: MakeServer) -> None
     assert part.transfer_syntax == ts.JPEG_LS
 
 
+def test_objects_that_move_to_another_folder_are_archived_in_a_mode(
+    make_server: MakeServer,
+) -> None:
+    server = make_server(
+        ini=[
+            "UnknownPeers = all",
+            "MAGDevices = 2",
+            "MAGDevice1 = ./archive/",
+            "ArchiveCompression = j2",
+        ],
+    )
+    sent = _store(server, ("mr_unsigned12", "rtstruct"))
+    assert server.cli_json("move-device", "MAG0", "MAG1") == {"moved": 2, "failed": 0}
+    rows = server.tables()["DICOMImages"]
+    assert {row["DeviceName"] for row in rows} == {"MAG1"}
+    stored = {
+        str(row["SOPInstanc"]): read_file(server.home / "archive" / str(row["ObjectFile"]))
+        for row in rows
+    }
+    syntaxes = sorted(part.transfer_syntax for part in stored.values())
+    assert syntaxes == [ts.IMPLICIT_LE, ts.JPEG_LOSSLESS]
+    for instance, part in stored.items():
+        if part.transfer_syntax == ts.JPEG_LOSSLESS:
+            assert_same_pixels(part, sent[instance])
+    assert server.fsck()["clean"] is True
+
+
 def test_nki_files_are_decoded_for_every_peer(make_server: MakeServer) -> None:
     port = free_port()
     server = make_server(
