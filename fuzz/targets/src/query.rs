@@ -12,7 +12,7 @@ use pyserver_proto::query::{InformationModel, Query, QueryOptions};
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::vr::Vr;
-use pyserver_store::apply::{BlobFacts, StoreChange};
+use pyserver_store::apply::{BlobFacts, Standing, StoreChange};
 use pyserver_store::columns::Columns;
 use pyserver_store::extract::ExtractPolicy;
 use pyserver_store::find::{FindCursor, FindProgress};
@@ -193,7 +193,7 @@ fn store(index: &Index, number: u8, patient: (&[u8], &[u8], &[u8]), image: u8) -
         blob: BlobFacts {
             device: 0,
             file_candidate: &file,
-            candidate_taken_on_disk: false,
+            standing: Standing::Nothing,
             rename_on_rewrite: false,
             ignore_rewrite: false,
             transfer_syntax: "1.2.840.10008.1.2.1",
