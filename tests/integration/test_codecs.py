@@ -268,15 +268,37 @@ def test_nki_files_reach_peers_that_take_compressed_only(make_server: MakeServer
 
 
 def test_a_lossy_object_may_have_a_uid_of_its_own(make_server: MakeServer) -> None:
-    server = make_server(ini=["UnknownPeers = all", "IncomingCompression = j4", "LossyNewUID = 1"])
-    for _ in range(2):
-        sent = _store(server, ("mr_unsigned12", "dx_unsigned14_mono1"))
-    stored = _stored(server)
+    port = free_port()
+    server = make_server(
+        ini=[
+            "UnknownPeers = all",
+            "IncomingCompression = j4",
+            "DroppedFileCompression = j4",
+            "LossyNewUID = 1",
+            "ExportConverters = 1",
+            "ExportConverter0 = forward to ONE",
+        ],
+        peers=[f"ONE 127.0.0.1 {port} as"],
+    )
+    names = ("mr_unsigned12", "dx_unsigned14_mono1")
+    objects = [read_file(INPUTS / f"{name}.dcm") for name in names]
+    classes = sorted({values(part.tree())[0x00080016] for part in objects})
+    with receivers({port: ts.JPEG_EXTENDED}, classes) as received:
+        for _ in range(2):
+            sent = _store(server, names)
+        # The same object from a file becomes the same one.
+        assert server.cli_json("add", str(INPUTS / f"{names[0]}.dcm"))["added"] == 1
+        stored = _stored(server)
+        (uid,) = set(stored) - set(sent)
+        deadline = time.monotonic() + 20
+        while uid not in received[port].objects and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert uid in received[port].objects
     assert len(stored) == 2
-    lossy = {uid: part for uid, part in stored.items() if part.transfer_syntax == ts.JPEG_EXTENDED}
-    ((uid, part),) = lossy.items()
+    part = stored[uid]
     (original,) = set(sent) - set(stored)
     texts = values(part.tree())
+    assert part.transfer_syntax == ts.JPEG_EXTENDED
     assert texts[0x00080018] == uid and uid.startswith("2.25.")
     assert texts[0x00080008].startswith("DERIVED\\")
     assert original.encode() in part.data

@@ -18,6 +18,7 @@ use pyserver_store::error::StoreError;
 use pyserver_store::held::{Received, Sender};
 use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome};
 use pyserver_store::look::Busy;
+use pyserver_store::queue::retargeted;
 
 use crate::log::{Level, escaped};
 use crate::scp_store::export_jobs;
@@ -107,19 +108,15 @@ impl Waiting {
     }
 
     /// The whole object is here: into its new form, and into the archive.
-    pub fn finish(&self, session: &Session) -> Result<Incoming, StoreError> {
+    pub fn finish(&self) -> Result<Incoming, StoreError> {
         let codecs = self.shared.codecs.as_ref();
         let worked = codecs.map(|pool| self.object.transcode(pool, self.syntax, &self.wish));
         match worked {
-            Some(Ok(Transcoded::New(new, Some(uid)))) => {
-                let jobs = export_jobs(session, uid.as_str());
+            Some(Ok(Transcoded::New(new, derived))) => {
+                let received = self.request.sop_instance_uid;
+                let uid = derived.unwrap_or(received);
+                let jobs = retargeted(&self.jobs, received.as_str(), uid.as_str());
                 let mut incoming = self.begin_store(new.syntax, uid, &jobs)?;
-                new.write_to(&mut incoming)?;
-                return Ok(incoming);
-            }
-            Some(Ok(Transcoded::New(new, None))) => {
-                let uid = self.request.sop_instance_uid;
-                let mut incoming = self.begin_store(new.syntax, uid, &self.jobs)?;
                 new.write_to(&mut incoming)?;
                 return Ok(incoming);
             }
@@ -167,6 +164,8 @@ pub fn store_in_mode(
         })
     });
     let object = changed.as_ref().unwrap_or(object);
+    let stored = object.instance.uid(Tag::SOP_INSTANCE_UID);
+    let jobs = retargeted(&jobs, sop.as_str(), stored.as_str());
     let archive = &session.shared.archive;
     archive.store_received(object, sender, device, jobs)
 }

@@ -125,7 +125,7 @@ impl StoreReceiver {
                 object.and_then(|object| judge(session, object))
             }
             Ok(Arriving::Waiting(waiting)) => waiting
-                .finish(session)
+                .finish()
                 .and_then(Incoming::finish)
                 .map(Done::Stored),
             Err(error) => Err(error),

@@ -18,6 +18,7 @@ use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::file_object::open_object;
 use crate::filename::name_of_disk;
 use crate::incoming::{Incoming, ReceiveContext, StoreOutcome, not_understood};
+use crate::queue::retargeted;
 use crate::walk_files::relative_to;
 
 impl Archive {
@@ -79,6 +80,7 @@ impl Archive {
             length: size.saturating_sub(offset),
             syntax: opened.layout.syntax,
         };
+        let mut jobs = jobs.to_vec();
         let begin = |syntax, new: Option<Uid>| {
             let uid = new.map(|uid| uid.to_string());
             self.begin(&ReceiveContext {
@@ -92,6 +94,9 @@ impl Archive {
         };
         let (mut incoming, warning) = match pool.transcode(&source, &wish) {
             Ok(Transcoded::New(new, uid)) => {
+                if let Some(uid) = &uid {
+                    jobs = retargeted(&jobs, &sop_instance, uid.as_str());
+                }
                 let mut incoming = begin(new.syntax, uid)?;
                 new.write_to(&mut incoming)?;
                 (incoming, None)
