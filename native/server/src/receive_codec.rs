@@ -151,7 +151,7 @@ pub fn store_in_mode(
     object: &Received,
     sender: Sender<'_>,
     device: Option<u16>,
-    jobs: Vec<Vec<u8>>,
+    jobs: &[Vec<u8>],
 ) -> Result<StoreOutcome, StoreError> {
     let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
     let codecs = session.shared.codecs.as_deref();
@@ -165,7 +165,7 @@ pub fn store_in_mode(
     });
     let object = changed.as_ref().unwrap_or(object);
     let stored = object.instance.uid(Tag::SOP_INSTANCE_UID);
-    let jobs = retargeted(&jobs, sop.as_str(), stored.as_str());
+    let jobs = retargeted(jobs, sop.as_str(), stored.as_str());
     let archive = &session.shared.archive;
     archive.store_received(object, sender, device, jobs)
 }
