@@ -2,13 +2,15 @@
 
 Throughput is counted per second of processor time, of the server with its codec processes, beside
 the codec alone on the same pixels, on all cores at once: what the cores share makes two codecs
-slower than one, in a server and without.
+slower than one, in a server and without. RLE is compared with its own encoder, and with the one of
+imagecodecs that it took the place of: a store takes longer than the former.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 
 from bench import load
@@ -25,14 +28,19 @@ from bench.ingest import LARGE, WARM_UP, Setting
 from bench.load import Sample
 from bench.peers import SINK_AE, OursDurable, Peer
 from bench.rounds import Target, Work, interleave
-from pyserver.pixels.encoders import Depth, encode_frame
+from pyserver.pixels.encoders import Depth, Samples, encode_frame
 from pyserver.pixels.modes import QUALITY_DEFAULT, read_mode
+
+Encode = Callable[[Samples, str], None]
 
 MODES = ("j1", "js", "jk", "h1", "r1")
 # Objects of one run: a second or two of both cores.
-COUNTS = {"j1": 200, "js": 240, "jk": 60, "h1": 600, "r1": 1000}
+COUNTS = {"j1": 200, "js": 240, "jk": 60, "h1": 600, "r1": 2000}
 CODEC_SECONDS = 0.5
 BITS = 12
+# Coded by this server itself; a library could.
+LIBRARY_MODES = ("r1",)
+RLE_HEADER_BYTES = 64
 ASSOCIATIONS = 2
 ECHO_MODES = ("j1", "jk")
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
@@ -59,37 +67,56 @@ def _pixels_file(setting: Setting) -> Path:
     return path
 
 
-def _work(key: str, title: str) -> Work:
-    target = Target(OursDurable.name, "codec", FLOOR, GOAL)
-    return Work(key, title, "mb_per_core_second", "MB per core-second", targets=(target,))
+def _work(key: str, title: str, mode: str) -> Work:
+    peers = ("codec", "library") if mode in LIBRARY_MODES else ("codec",)
+    targets = tuple(Target(OursDurable.name, peer, FLOOR, GOAL) for peer in peers)
+    return Work(key, title, "mb_per_core_second", "MB per core-second", targets=targets)
 
 
-def _encode(mode: str) -> tuple[int, float]:
+def _encode(samples: Samples, mode: str) -> None:
+    encode_frame(samples, read_mode(mode).syntaxes[0], Depth(BITS, signed=False), QUALITY_DEFAULT)
+
+
+def _pack_bits(samples: Samples, _mode: str) -> None:
+    """RLE by imagecodecs: both byte planes, and the header before them."""
+    planes = [(samples >> shift).astype("u1") for shift in (8, 0)]
+    segments = [imagecodecs.packbits_encode(plane, axis=-1) for plane in planes]
+    offsets = (RLE_HEADER_BYTES, RLE_HEADER_BYTES + len(segments[0]))
+    b"".join((struct.pack("<3I", len(segments), *offsets).ljust(RLE_HEADER_BYTES), *segments))
+
+
+def _loop(encode: Encode, mode: str) -> tuple[int, float]:
     """Frames encoded by one thread, and the processor time they took."""
     samples = np.frombuffer(image(), "<u2").reshape(SIDE, SIDE)
-    uid = read_mode(mode).syntaxes[0]
-    depth = Depth(BITS, signed=False)
-    encode_frame(samples, uid, depth, QUALITY_DEFAULT)
+    encode(samples, mode)
     begin = time.thread_time()
     frames = 0
     while time.thread_time() - begin < CODEC_SECONDS:
-        encode_frame(samples, uid, depth, QUALITY_DEFAULT)
+        encode(samples, mode)
         frames += 1
     return frames, time.thread_time() - begin
 
 
-def codec_alone(mode: str) -> Callable[[], Sample]:
-    """The encoder, called in a process for each core on one frame again and again."""
+def codec_alone(mode: str, encode: Encode = _encode) -> Callable[[], Sample]:
+    """An encoder, called in a process for each core on one frame again and again."""
 
-    def encode() -> Sample:
+    def run() -> Sample:
         cores = len(os.sched_getaffinity(0))
         context = multiprocessing.get_context("forkserver")
         with ProcessPoolExecutor(cores, mp_context=context) as executor:
-            done = list(executor.map(_encode, [mode] * cores))
+            done = list(executor.map(_loop, [encode] * cores, [mode] * cores))
         frames, spent = (sum(column) for column in zip(*done, strict=True))
         return {"mb_per_core_second": frames * LARGE / spent / 1e6}
 
-    return encode
+    return run
+
+
+def _codecs(mode: str) -> dict[str, Callable[[], Sample]]:
+    """What a mode is compared with."""
+    found = {"codec": codec_alone(mode)}
+    if mode in LIBRARY_MODES:
+        found["library"] = codec_alone(mode, _pack_bits)
+    return found
 
 
 def _counted(peer: Peer, count: int, work: Callable[[], Sample]) -> Sample:
@@ -105,7 +132,8 @@ def _counted(peer: Peer, count: int, work: Callable[[], Sample]) -> Sample:
 def receives(setting: Setting, pixels: Path) -> Iterator[Work]:
     """Two associations store what is uncompressed, in each mode."""
     for mode in _some(MODES, setting):
-        work = _work(f"receive-{mode}", f"C-STORE of 512 KB stored in {mode}, 2 associations")
+        title = f"C-STORE of 512 KB stored in {mode}, 2 associations"
+        work = _work(f"receive-{mode}", title, mode)
         if setting.only not in work.key:
             continue
         setting.say(work.title)
@@ -123,7 +151,7 @@ def receives(setting: Setting, pixels: Path) -> Iterator[Work]:
                 send(min(WARM_UP, count))
                 return _counted(peer, count, lambda: send(count))
 
-            runners = {"codec": codec_alone(mode), peer.name: store}
+            runners = {**_codecs(mode), peer.name: store}
             yield interleave(work, runners, setting.rounds, setting.say)
 
 
@@ -131,7 +159,8 @@ def moves(setting: Setting) -> Iterator[Work]:
     """`bench retrieve --transcode`: C-MOVE of what is uncompressed to a sink that is not."""
     pixels = _pixels_file(setting)
     for mode in _some(MODES, setting):
-        work = _work(f"move-{mode}", f"C-MOVE of 512 KB objects to a sink that takes {mode}")
+        title = f"C-MOVE of 512 KB objects to a sink that takes {mode}"
+        work = _work(f"move-{mode}", title, mode)
         if setting.only not in work.key:
             continue
         setting.say(work.title)
@@ -166,7 +195,7 @@ def moves(setting: Setting) -> Iterator[Work]:
                 return expect(_counted(peer, count, ask), "objects", count)
 
             ask()  # codec processes start with the first object
-            runners = {"codec": codec_alone(mode), peer.name: move}
+            runners = {**_codecs(mode), peer.name: move}
             yield interleave(work, runners, setting.rounds, setting.say)
 
 

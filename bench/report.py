@@ -20,6 +20,7 @@ OTHERS = {
     "probe-fdatasync": "plain files, fdatasync each",
     "probe-grouped": "plain files, 16 written, then 16 fdatasync",
     "codec": "the codec alone, on all cores",
+    "library": "imagecodecs' PackBits alone, on all cores",
     "compressed": "pyserver, arriving compressed",
     "uncompressed": "pyserver, arriving uncompressed",
 }

@@ -40,6 +40,7 @@ __all__ = [
     "nki_encode",
     "parse_columns",
     "read_elements",
+    "rle_encode",
     "send",
 ]
 
@@ -526,6 +527,9 @@ def parse_columns(text: str) -> list[dict[str, Any]]:
 
 def nki_encode(mode: int, pixels: bytes) -> bytes:
     """Compress pixel data, an even number of bytes, by NKI mode 1 to 4. Raises PixelDataError."""
+
+def rle_encode(frame: bytes, rows: int, columns: int, samples: int, sample_bytes: int) -> bytes:
+    """The RLE codestream of one native frame. Raises PixelDataError for another number of bytes."""
 
 def nki_decode(stream: bytes, bytes_max: int) -> bytes:
     """The pixel data of an NKI stream of mode 1 to 5.

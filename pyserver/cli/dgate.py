@@ -170,6 +170,7 @@ COMMANDS = (
     Row("testmode", "TEXT", _testmode, "put a text behind the names of files from now on"),
     Row("compress", "FILE,MODE,OUT", images.compress, "a copy of a file in another compression"),
     Row("uncompress", "FILE,OUT", images.uncompress, "an uncompressed copy of a file"),
+    Row("testcompress", "FILE", images.test_compressions, "a file into every mode and back"),
     Row("count_frames", "FILE", images.count_frames, "the number of frames"),
     Row("extract_frames", "FILE,OUT,FIRST,LAST", images.extract_frames, "a copy of some frames"),
     Row("convert_to_gif", PICTURE, images.convert_to("GIF"), "a grey picture; SIZE 0: as large"),
@@ -190,7 +191,11 @@ FILE_OPTIONS = (
     ("-jd", "FILE", "un", "decompress a file"),
     ("-jc", "nFILE", "j", "compress a file by mode jn"),
     ("-nd", "FILE", "un", "decompress a file"),
+    ("-nc", "nFILE", "n", "compress a .v2 file by NKI mode n1 to n4"),
 )
+NKI_COMPRESS = "-nc"
+# The only one with a blank before each argument.
+NKI_UNCOMPRESS = ("-nu", "a copy of an object, or of an NKI stream alone, decompressed")
 MODE_LENGTH = 2
 
 
@@ -198,6 +203,7 @@ def words_and_meanings() -> list[tuple[str, str]]:
     """Every command, and what it does."""
     words = [(f"--{row.name}:{row.argument}", row.summary) for row in COMMANDS]
     words += [(option + rest, summary) for option, rest, _, summary in FILE_OPTIONS if summary]
+    words.append((f"{NKI_UNCOMPRESS[0]} IN OUT", NKI_UNCOMPRESS[1]))
     return [*words, ("-wDIR", "home folder of the server, before the command")]
 
 
@@ -212,17 +218,20 @@ def usage() -> str:
 
 def _parse(words: Sequence[str]) -> tuple[argparse.Namespace, Row, str]:
     args = argparse.Namespace(home=None, config=None, json=False)
-    for word in words:
+    for number, word in enumerate(words):
+        if word.lower() == NKI_UNCOMPRESS[0]:
+            row = Row(word, "IN OUT", images.uncompress_nki, NKI_UNCOMPRESS[1])
+            return args, row, ",".join(words[number + 1 :])
         if word.startswith("-w"):
             args.home = Path(word[2:])
             continue
         if option := _file_option(word):
             return args, *option
         name, colon, argument = word.removeprefix("--").partition(":")
-        row = next((row for row in COMMANDS if row.name == name), None)
-        if not word.startswith("--") or not colon or row is None:
+        found = next((row for row in COMMANDS if row.name == name), None)
+        if not word.startswith("--") or not colon or found is None:
             raise UsageError(f"there is no command {word!r}; `dgate -?` lists what there is")
-        return args, row, argument
+        return args, found, argument
     raise UsageError("a command is missing; `dgate -?` lists what there is")
 
 
@@ -233,7 +242,9 @@ def _file_option(word: str) -> tuple[Row, str] | None:
             if len(known) < MODE_LENGTH:
                 taken = MODE_LENGTH - len(known)
                 known, file = known + file[:taken], file[taken:].removeprefix(",")
-            row = Row(option, "", images.recompress_in_place, summary)
+            in_nki = option == NKI_COMPRESS
+            change = images.compress_nki if in_nki else images.recompress_in_place
+            row = Row(option, "", change, summary)
             return row, f"{known},{file}"
     return None
 

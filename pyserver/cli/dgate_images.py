@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pyserver.cli.command import DONE
+from pyserver import _native
+from pyserver.cli.command import DONE, PARTLY
 from pyserver.cli.output import Output
-from pyserver.cli.recompress import check_mode
+from pyserver.cli.recompress import NKI_PLACE, check_mode
 from pyserver.errors import UsageError
-from pyserver.pixels.modes import QUALITY_DEFAULT
+from pyserver.pixels.modes import QUALITY_DEFAULT, find_mode
 
 UNCOMPRESSED = "un"
+# LIMIT: pixel data of one NKI stream.
+NATIVE_BYTES_MAX = 1 << 30
 
 
 def compress(_args: argparse.Namespace, _out: Output, argument: str) -> int:
@@ -31,6 +34,47 @@ def recompress_in_place(_args: argparse.Namespace, _out: Output, argument: str) 
     """`MODE,FILE`, what `-j*MODEFILE` and its like are read as."""
     mode, _comma, source = argument.partition(",")
     return _recompress(source, mode, source)
+
+
+def compress_nki(_args: argparse.Namespace, _out: Output, argument: str) -> int:
+    """`MODE,FILE`: a headerless file of a server, since DICOM files have no NKI streams."""
+    mode, _comma, source = argument.partition(",")
+    if find_mode(mode) is None:
+        raise UsageError(f"{mode!r} is no compression mode; NKI has n1 to n4")
+    if _is_part10(_file(source)):
+        raise UsageError(f"{source} is a DICOM file; {NKI_PLACE}")
+    _change(Path(source), mode, source)
+    return DONE
+
+
+def uncompress_nki(_args: argparse.Namespace, _out: Output, argument: str) -> int:
+    """`IN,OUT`: an object with an NKI stream, or a stream alone to its bytes."""
+    source, target = _fields(argument, 2, "IN OUT")
+    data = _file(source).read_bytes()
+    try:
+        pixels = _native.nki_decode(data, NATIVE_BYTES_MAX)
+    except _native.PixelDataError as no_stream:
+        try:
+            _change(Path(source), UNCOMPRESSED, target)
+        except _native.NativeError as error:
+            raise UsageError(
+                f"{source} is neither an object ({error}) nor an NKI stream ({no_stream})"
+            ) from error
+    else:
+        Path(target).write_bytes(pixels)
+    return DONE
+
+
+def test_compressions(_args: argparse.Namespace, out: Output, argument: str) -> int:
+    """`FILE`: into every mode and back. Conquest stores the results; here they are compared."""
+    from pyserver.pixels.trial import TRIAL_MODES, try_modes  # noqa: PLC0415  loads codecs
+
+    path = _file(argument)
+    wrong = 0
+    for trial in try_modes(path, TRIAL_MODES):
+        out.say(str(trial))
+        wrong += trial.is_wrong
+    return PARTLY if wrong else DONE
 
 
 def count_frames(_args: argparse.Namespace, out: Output, argument: str) -> int:
@@ -91,16 +135,24 @@ def convert_to_dicom(_args: argparse.Namespace, _out: Output, argument: str) -> 
 
 
 def _recompress(source: str, mode: str, target: str) -> int:
+    check_mode(mode, QUALITY_DEFAULT)
+    _change(_file(source), mode, target)
+    return DONE
+
+
+def _change(path: Path, mode: str, target: str) -> None:
     from pyserver.pixels.codec_settings import CodecSettings  # noqa: PLC0415  loads codecs
     from pyserver.pixels.pool import make_pool  # noqa: PLC0415
 
-    check_mode(mode, QUALITY_DEFAULT)
-    path = _file(source)
     pool = make_pool(CodecSettings(processes=1))
     changed = pool.recompress_file(str(path), target, mode, quality=QUALITY_DEFAULT)
     if changed is None and path != Path(target):
         shutil.copyfile(path, target)
-    return DONE
+
+
+def _is_part10(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _file(text: str) -> Path:

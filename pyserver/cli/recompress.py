@@ -12,6 +12,8 @@ from pyserver.cli.output import Output
 from pyserver.errors import UsageError
 from pyserver.pixels.modes import MODES, QUALITY_DEFAULT, QUALITY_MAX, Action, find_mode
 
+NKI_PLACE = "NKI streams live in the .v2 files of a server, not in DICOM files"
+
 
 def _quality(text: str) -> int:
     if text.isascii() and text.isdigit() and 1 <= int(text) <= QUALITY_MAX:
@@ -70,7 +72,7 @@ def check_mode(text: str, quality: int) -> None:
     if mode is None:
         raise UsageError(f"{text!r} is no compression mode; see docs/compression.md")
     if mode.action is Action.NKI:
-        raise UsageError("NKI streams live in the .v2 files of a server, not in DICOM files")
+        raise UsageError(NKI_PLACE)
 
 
 def recompress_files(

@@ -54,6 +54,7 @@ class Peer:
             "syntaxes": list(outgoing.syntaxes),
             "only": outgoing.only,
             "quality": outgoing.quality,
+            "mode": outgoing.mode,
         }
 
 

@@ -110,6 +110,7 @@ class Settings:
     forward: ForwardSettings
     mirrors: dict[int, Path]
     dropped_compression: str
+    archive_compression: str
     codecs: CodecSettings
     findings: Findings
 
@@ -381,11 +382,13 @@ class _Reader:
             forward=self.forward(),
             mirrors=self.mirrors(),
             dropped_compression=self.mode("DroppedFileCompression"),
+            archive_compression=self.mode("ArchiveCompression"),
             codecs=CodecSettings(
                 processes=self.number("CodecProcesses"),
                 timeout_s=float(self.number("CodecTimeout")),
                 object_mb=self.number("CodecObjectMB"),
                 held_mb=self.number("CodecHeldMB"),
+                lossy_new_uid=self.flag("LossyNewUID"),
             ),
             findings=self.findings,
         )

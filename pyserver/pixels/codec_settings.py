@@ -12,5 +12,7 @@ class CodecSettings:
     timeout_s: float = 60.0
     object_mb: int = 512
     """Largest object that is changed; larger ones stay as they are."""
+    lossy_new_uid: bool = False
+    """Whether an object that a mode loses something of gets a UID of its own."""
     held_mb: int = 1024
     """Memory for objects that arrive and wait for a codec, all together."""

@@ -4,6 +4,8 @@ Arrays are (rows, columns) or (rows, columns, samples), unsigned or signed as th
 the sample's own width. The codecs are imagecodecs' (libjpeg-turbo, CharLS, OpenJPEG, OpenJPH).
 """
 
+import contextlib
+import io
 import sys
 from typing import Any
 
@@ -92,7 +94,7 @@ def _decode(
 
 
 def _htj2k(data: bytes) -> Samples:
-    """Decode, and raise the errors that imagecodecs only reports as unraisable."""
+    """Decode, and raise the errors that imagecodecs only prints and reports as unraisable."""
     unraisable: list[BaseException] = []
     before = sys.unraisablehook
 
@@ -102,7 +104,8 @@ def _htj2k(data: bytes) -> Samples:
 
     sys.unraisablehook = note
     try:
-        samples = np.asarray(imagecodecs.htj2k_decode(data))
+        with contextlib.redirect_stderr(io.StringIO()):
+            samples = np.asarray(imagecodecs.htj2k_decode(data))
     finally:
         sys.unraisablehook = before
     if unraisable:

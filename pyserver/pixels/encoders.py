@@ -3,11 +3,11 @@
 Picks and traps: JPEG lossless takes unsigned samples of the exact depth; JPEG-LS of a given depth
 is written by pyjpegls, since imagecodecs writes 8 or 16 bits only; JPEG 2000 of a given ratio by
 pylibjpeg-openjpeg, since imagecodecs takes a signal-to-noise ratio; HTJ2K says 16 bits for all
-above 8. All others are imagecodecs'. Huffman tables are always made for the image, as Conquest's
+above 8; RLE is the server's own, five times as fast as imagecodecs' PackBits. All others are
+imagecodecs'. Huffman tables are always made for the image, as Conquest's
 are: the standard ones cost half as much again.
 """
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from openjpeg.utils import encode_buffer
 
+from pyserver import _native
 from pyserver.pixels import syntaxes as ts
 from pyserver.pixels.errors import PixelError
 
 Samples = NDArray[Any]
 Encoder = Callable[..., bytes]
 
-RLE_SEGMENTS_MAX = 15
 # JPEG-LS grows noise, and small images by their header.
 JPEG_LS_HEADROOM_BYTES = 4096
 # Conquest's encoder writes up to a tenth more than it is asked to; with less than this, ours errs
@@ -56,7 +56,7 @@ def encode_frame(samples: Samples, uid: str, depth: Depth, quality: int) -> byte
     try:
         encode: Encoder = _ENCODERS[uid]
         return encode(_plain(samples), depth, quality)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, _native.PixelDataError) as error:
         raise PixelError(f"encoder for {uid}: {error}") from error
 
 
@@ -221,25 +221,10 @@ def _htj2k(reversible: bool, rpcl: bool) -> Encoder:
 
 
 def _rle(samples: Samples, _depth: Depth, _quality: int) -> bytes:
-    """Byte planes, the most significant of each sample first (PS3.5 annex G)."""
+    rows, columns, *rest = samples.shape
     width = samples.dtype.itemsize
-    unsigned = samples.view(f"u{width}").reshape(*samples.shape[:2], -1)
-    # Shifted, which NumPy does many at a time, not picked byte by byte.
-    planes = [
-        (unsigned[..., sample] >> (8 * byte)).astype("u1")
-        for sample in range(unsigned.shape[2])
-        for byte in reversed(range(width))
-    ]
-    if len(planes) > RLE_SEGMENTS_MAX:
-        raise PixelError(f"RLE holds {RLE_SEGMENTS_MAX} byte planes, not {len(planes)}")
-    segments = [imagecodecs.packbits_encode(_plain(plane), axis=-1) for plane in planes]
-    segments = [segment + b"\0" * (len(segment) % 2) for segment in segments]
-    offsets, at = [], 64
-    for segment in segments:
-        offsets.append(at)
-        at += len(segment)
-    offsets += [0] * (RLE_SEGMENTS_MAX - len(offsets))
-    return struct.pack("<16I", len(segments), *offsets) + b"".join(segments)
+    count = rest[0] if rest else 1
+    return _native.rle_encode(samples.tobytes(), rows, columns, count, width)
 
 
 _ENCODERS = {

@@ -145,6 +145,8 @@ class Outgoing:
     """Whether the peer gets no others."""
     quality: int = 0
     """Quality of a lossy mode; 0: that of LossyQuality."""
+    mode: str = ""
+    """A mode without a transfer syntax of its own, which objects go through first: NKI and k."""
 
 
 _OUTGOING_UNCOMPRESSED = {
@@ -155,8 +157,10 @@ _OUTGOING_UNCOMPRESSED = {
 
 
 def outgoing_compression(text: str) -> Outgoing:
-    """What is proposed to a peer. Modes without a transfer syntax (NKI, k, as) change nothing."""
+    """What is proposed to a peer, and what is done to objects before they go there."""
     mode = read_mode(text)
+    if mode.action in (Action.NKI, Action.DOWNSIZE):
+        return Outgoing(mode=mode.name)
     syntaxes = _OUTGOING_UNCOMPRESSED.get(mode.name, mode.syntaxes)
     has_number = mode.lossy and re.fullmatch(r"\d{1,3}", text.strip().rstrip("!")[2:]) is not None
     return Outgoing(syntaxes, text.strip().endswith("!"), mode.quality if has_number else 0)

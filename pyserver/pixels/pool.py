@@ -12,19 +12,20 @@ MEMORY_PER_OBJECT_BYTE = 6
 MEMORY_MIN_BYTES = 512 * MB
 
 
-def worker_command(object_bytes: int) -> list[str]:
+def worker_command(object_bytes: int, lossy_new_uid: bool = False) -> list[str]:
     """How a codec process is started."""
     memory = max(MEMORY_MIN_BYTES, object_bytes * MEMORY_PER_OBJECT_BYTE)
     # -P: a folder called pyserver where the server runs is not ours.
     module = "pyserver.pixels.worker"
-    return [sys.executable, "-P", "-m", module, "--memory-bytes", str(memory)]
+    command = [sys.executable, "-P", "-m", module, "--memory-bytes", str(memory)]
+    return [*command, "--lossy-new-uid"] if lossy_new_uid else command
 
 
 def make_pool(settings: CodecSettings) -> _native.CodecPool:
     """A pool; no process starts before there is work."""
     object_bytes = settings.object_mb * MB
     return _native.CodecPool(
-        worker_command(object_bytes),
+        worker_command(object_bytes, settings.lossy_new_uid),
         settings.processes or len(os.sched_getaffinity(0)),
         settings.timeout_s,
         object_bytes,

@@ -14,7 +14,13 @@ import numpy as np
 
 from pyserver import _native
 from pyserver.pixels import syntaxes as ts
-from pyserver.pixels.attributes import Edit, lossy_edits, pixel_edits
+from pyserver.pixels.attributes import (
+    Edit,
+    derived_edits,
+    derived_uid,
+    lossy_edits,
+    pixel_edits,
+)
 from pyserver.pixels.decoders import (
     Samples,
     decode_frame,
@@ -45,10 +51,18 @@ UNTOUCHED_MODALITIES = ("PR", "SR", "RT")
 class Result:
     """A data set in its new form."""
 
-    dataset: bytes
+    pieces: tuple[bytes | memoryview, ...]
+    """Its bytes, which are put together where they are wanted."""
     syntax: str
     lossy: bool = False
     """Whether this step lost something."""
+    sop_instance: str = ""
+    """Its SOP Instance UID where that is a new one."""
+
+    @property
+    def dataset(self) -> bytes:
+        """The bytes in one piece."""
+        return b"".join(self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +118,36 @@ def open_dataset(dataset: bytes, syntax: str, bytes_max: int = NATIVE_BYTES_MAX)
 
 
 def transcode(
-    dataset: bytes, syntax: str, mode: Mode, bytes_max: int = NATIVE_BYTES_MAX
+    dataset: bytes,
+    syntax: str,
+    mode: Mode,
+    bytes_max: int = NATIVE_BYTES_MAX,
+    lossy_new_uid: bool = False,
 ) -> Result | None:
-    """A data set in a compression mode; None when it stays as it is."""
+    """A data set in a compression mode; None when it stays as it is. `lossy_new_uid`: what loses
+    something becomes an object of its own."""
     if mode.action is Action.KEEP:
         return None
     if mode.syntaxes == (ts.DEFLATED,):
         return deflate(dataset, syntax, bytes_max)
     if mode.explicit and syntax in (ts.IMPLICIT_LE, ts.EXPLICIT_BE):
         dataset = _native.convert_dataset(dataset, syntax, ts.EXPLICIT_LE)
-        changed = transcode(dataset, ts.EXPLICIT_LE, mode, bytes_max)
-        return changed or Result(dataset, ts.EXPLICIT_LE)
+        changed = transcode(dataset, ts.EXPLICIT_LE, mode, bytes_max, lossy_new_uid)
+        return changed or Result((dataset,), ts.EXPLICIT_LE)
     opened = open_dataset(dataset, syntax, bytes_max)
     if opened is None or (mode.keep_encapsulated and opened.syntax not in ts.UNCOMPRESSED):
         return None
-    return _apply(opened, mode)
+    return _apply(opened, mode, lossy_new_uid)
 
 
-def _apply(opened: Opened, mode: Mode) -> Result | None:
+def _apply(opened: Opened, mode: Mode, lossy_new_uid: bool) -> Result | None:
     match mode.action:
         case Action.NKI:
             return _to_nki(opened, mode.number)
         case Action.DOWNSIZE:
             return _downsize(opened, mode.number)
         case Action.ENCODE:
-            return _encode_mode(opened, mode)
+            return _encode_mode(opened, mode, lossy_new_uid)
         case _:
             is_native = opened.items is None and opened.tag != NKI_DATA
             return None if is_native else uncompress(opened)
@@ -153,7 +172,7 @@ def transcode_to(
         body = native.dataset
         if target != ts.EXPLICIT_LE:
             body = _native.convert_dataset(body, ts.EXPLICIT_LE, target)
-        return Result(body, target)
+        return Result((body,), target)
     if opened is None:
         raise PixelError(f"{target} carries images only, and this object has no pixel data")
     return encode(opened, target, quality)
@@ -173,7 +192,7 @@ def deflate(dataset: bytes, syntax: str, bytes_max: int) -> Result | None:
     else:
         body = _native.convert_dataset(dataset, syntax, ts.EXPLICIT_LE)
     packed = bytes(imagecodecs.deflate_encode(body, level=DEFLATE_LEVEL, raw=True))
-    return Result(packed + b"\0" * (len(packed) % 2), ts.DEFLATED)
+    return Result((packed, b"\0" * (len(packed) % 2)), ts.DEFLATED)
 
 
 def frames_of(opened: Opened) -> Iterable[Samples]:
@@ -198,7 +217,9 @@ def native_bytes(opened: Opened) -> bytes | memoryview:
     return _native.nki_decode(bytes(value), opened.image.native_bytes + 1)
 
 
-def _native_element(pixels: bytes | memoryview, image: PixelDescription) -> bytes:
+def _native_element(
+    pixels: bytes | memoryview, image: PixelDescription
+) -> tuple[bytes | memoryview, ...]:
     """Pixel Data in explicit little endian: OW, and OB for bytes (PS3.5 section A.2)."""
     vr = b"OB" if image.bits_allocated <= 8 else b"OW"
     padding = b"\0" * (len(pixels) % 2)
@@ -206,13 +227,13 @@ def _native_element(pixels: bytes | memoryview, image: PixelDescription) -> byte
     if length > 0xFFFFFFFE:
         raise TooLargeError(f"{length} bytes do not fit one element")
     head = b"\xe0\x7f\x10\x00" + vr + b"\0\0" + length.to_bytes(4, "little")
-    return b"".join((head, pixels, padding))
+    return head, pixels, padding
 
 
 def uncompress(opened: Opened) -> Result:
     """A data set with native pixel data, in explicit little endian."""
     if opened.items is None and opened.tag != NKI_DATA:
-        return Result(opened.body, ts.EXPLICIT_LE)
+        return Result((opened.body,), ts.EXPLICIT_LE)
     image = opened.image
     if opened.items is None:
         pixels = native_bytes(opened)
@@ -225,7 +246,7 @@ def uncompress(opened: Opened) -> Result:
         after = replace(image, photometric=photometric_after(opened.syntax, image), by_plane=False)
         edits = pixel_edits(image, after) + Encapsulated([]).edits()
         head = _native.edit_elements(opened.head, edits)
-    return Result(head + _native_element(pixels, image) + opened.tail, ts.EXPLICIT_LE)
+    return Result((head, *_native_element(pixels, image), opened.tail), ts.EXPLICIT_LE)
 
 
 def _to_nki(opened: Opened, number: int) -> Result | None:
@@ -242,10 +263,10 @@ def _to_nki(opened: Opened, number: int) -> Result | None:
     stream = _native.nki_encode(number, bytes(pixels))
     element = (NKI_DATA, "OB", stream)
     body = native.head + native.tail
-    return Result(_native.edit_elements(body, [element]), ts.EXPLICIT_LE)
+    return Result((_native.edit_elements(body, [element]),), ts.EXPLICIT_LE)
 
 
-def _encode_mode(opened: Opened, mode: Mode) -> Result | None:
+def _encode_mode(opened: Opened, mode: Mode, lossy_new_uid: bool) -> Result | None:
     modality = opened.values.get(MODALITY, b"").decode("ascii", "replace").strip(" \0")
     jpeg = mode.syntaxes[0] not in (ts.RLE,)
     if opened.image.bits_allocated < 8 or (jpeg and modality.startswith(UNTOUCHED_MODALITIES)):
@@ -258,7 +279,7 @@ def _encode_mode(opened: Opened, mode: Mode) -> Result | None:
         if why := ts.why_not(target, image):
             reasons.append(why)
             continue
-        return encode(opened, target, mode.quality)
+        return encode(opened, target, mode.quality, lossy_new_uid)
     raise PixelError("; ".join(reasons))
 
 
@@ -277,7 +298,7 @@ def _prepared_description(image: PixelDescription, target: str) -> PixelDescript
     return image
 
 
-def encode(opened: Opened, target: str, quality: int) -> Result:
+def encode(opened: Opened, target: str, quality: int, lossy_new_uid: bool = False) -> Result:
     """A data set in an encapsulated transfer syntax; PixelError when that cannot carry it."""
     image = opened.image
     source_photometric = image.photometric
@@ -303,8 +324,13 @@ def encode(opened: Opened, target: str, quality: int) -> Result:
     if not exact:
         ratio = coded.native_bytes / max(1, encapsulated.codestream_bytes)
         edits += lossy_edits(opened.head, ratio, ts.SYNTAXES[target].method)
+    uid = ""
+    if lossy_new_uid and not exact:
+        uid = derived_uid(opened.head, f"{target} {quality}")
+        edits += derived_edits(opened.head, uid)
     head = _native.edit_elements(opened.head, edits)
-    return Result(b"".join((head, *encapsulated.element(), opened.tail)), target, lossy=not exact)
+    pieces = (head, *encapsulated.element(), opened.tail)
+    return Result(pieces, target, lossy=not exact, sop_instance=uid)
 
 
 def _description_after(coded: PixelDescription, target: str, depth: Depth) -> PixelDescription:
@@ -375,4 +401,4 @@ def _downsize(opened: Opened, side: int) -> Result | None:
     changed = pixel_edits(image, after) + edits + Encapsulated([]).edits()
     head = _native.edit_elements(opened.head, changed)
     pixels = small.astype(sample_type(image), copy=False).tobytes()
-    return Result(head + _native_element(pixels, image) + opened.tail, ts.EXPLICIT_LE, lossy=True)
+    return Result((head, *_native_element(pixels, image), opened.tail), ts.EXPLICIT_LE, lossy=True)

@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # One process per core is enough: no library may start threads of its own.
@@ -27,6 +28,8 @@ from pyserver.pixels.transcode import Result, transcode, transcode_to  # noqa: E
 
 MESSAGE_BYTES = 4096
 REASON_CHARACTERS = 1000
+# IOV_MAX of Linux.
+PIECES_MAX = 1024
 # Associations come first: their threads wait for us anyway.
 NICENESS = 5
 OOM_SCORE = "500"
@@ -39,27 +42,39 @@ KEPT_BYTES = 64 << 20
 EXPECTED = (PixelError, _native.PixelDataError, MemoryError)
 
 
-def work(request: str, source: int, target: int) -> str:
+def work(request: str, source: int, target: int, lossy_new_uid: bool = False) -> str:
     """Carry out one request; the answer."""
     offset, length, syntax, kind, name, quality = request.split(" ", 5)
     dataset = _read(source, int(offset), int(length))
     try:
-        result = _transcode(dataset, syntax, kind, name, int(quality))
+        result = _transcode(dataset, syntax, kind, name, int(quality), lossy_new_uid)
     except EXPECTED as error:
         reason = str(error) or "not enough memory"
         return f"failed {' '.join(reason.split())[:REASON_CHARACTERS]}"
     if result is None:
         return "kept"
-    _write(target, result.dataset)
-    return f"done {result.syntax} {len(result.dataset)}"
+    return f"done {result.syntax} {_write(target, result.pieces)} {result.sop_instance}".rstrip()
 
 
-def _write(target: int, dataset: bytes) -> None:
-    """The file may hold an earlier result; its length is that of this one."""
-    view, at = memoryview(dataset), 0
-    while at < len(view):
-        at += os.pwrite(target, view[at:], at)
+def _write(target: int, pieces: Sequence[bytes | memoryview]) -> int:
+    """The file may hold an earlier result; its length is that of this one, and returned."""
+    at = 0
+    for first in range(0, len(pieces), PIECES_MAX):
+        some = pieces[first : first + PIECES_MAX]
+        end = at + sum(map(len, some))
+        at += os.pwritev(target, some, at)
+        if at < end:
+            at = _write_rest(target, b"".join(some), at, end)
     os.ftruncate(target, at)
+    return at
+
+
+def _write_rest(target: int, dataset: bytes, at: int, end: int) -> int:
+    """What the system did not take at once: a signal came, or the memory is full."""
+    begin = end - len(dataset)
+    while at < end:
+        at += os.pwrite(target, memoryview(dataset)[at - begin :], at)
+    return at
 
 
 def _read(source: int, offset: int, length: int) -> bytes:
@@ -74,20 +89,25 @@ def _read(source: int, offset: int, length: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _transcode(dataset: bytes, syntax: str, kind: str, name: str, quality: int) -> Result | None:
+def _transcode(
+    dataset: bytes, syntax: str, kind: str, name: str, quality: int, lossy_new_uid: bool
+) -> Result | None:
     if kind == "syntax":
+        # For a peer, which asked for the object by the UID that it has.
         return transcode_to(dataset, syntax, name, quality)
-    return transcode(dataset, syntax, read_mode(name, quality))
+    mode = read_mode(name, quality)
+    return transcode(dataset, syntax, mode, lossy_new_uid=lossy_new_uid)
 
 
-def serve(peer: socket.socket) -> None:
+def serve(peer: socket.socket, lossy_new_uid: bool = False) -> None:
     """Jobs until the other end closes."""
     while True:
         request, files, _flags, _address = socket.recv_fds(peer, MESSAGE_BYTES, 2)
         if not request:
             return
         try:
-            answer = work(request.decode("ascii"), *files)
+            source, target = files
+            answer = work(request.decode("ascii"), source, target, lossy_new_uid)
         finally:
             for file in files:
                 os.close(file)
@@ -120,13 +140,16 @@ def main() -> int:
     """Serve the socket that is our standard input."""
     parser = argparse.ArgumentParser(prog="pyserver-codec")
     parser.add_argument("--memory-bytes", type=int, required=True)
+    parser.add_argument("--lossy-new-uid", action="store_true")
     args = parser.parse_args()
     # Ctrl-C is for the server, which closes the socket when it is done.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_memory()
+    # What is there now stays; collections need not look at it again and again.
+    gc.freeze()
     limit(args.memory_bytes)
     with socket.socket(fileno=0) as peer:
-        serve(peer)
+        serve(peer, args.lossy_new_uid)
     return 0
 
 

@@ -14,7 +14,7 @@ def compress(context: Context, code: str) -> Outcome:
     return Outcome.NORMAL
 
 
-def recompress(context: Context, code: str) -> None:
+def recompress(context: Context, code: str, to_send: bool = False) -> None:
     """Put the object at hand into a mode. Raises CommandError when that cannot be done."""
     services = context.services
     number = converter_of(code)
@@ -23,8 +23,8 @@ def recompress(context: Context, code: str) -> None:
         return
     if services.codecs is None:
         raise CommandError("there are no codecs here")
-    if code.startswith("n") and not services.headerless:
-        # NKI lives in files without meta information only, as in Conquest.
+    if code.startswith("n") and not (services.headerless or to_send):
+        # Stored, NKI lives in files without meta information only, as in Conquest.
         code = "uj" if code == "nj" else "un"
     context.instance.recompress(services.codecs, code, "", services.quality)
 

@@ -77,6 +77,8 @@ class Services:
     devices: int = 1
     codecs: Any = None
     quality: int = 95
+    # Of objects that go to another storage folder.
+    archive_mode: str = "as"
     headerless: bool = False
     # Lines of CompressionConverter0 to 9, MergeStudiesConverter0 and the like, by name.
     lines: Mapping[str, "Line"] = field(default_factory=dict)

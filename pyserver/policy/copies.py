@@ -23,7 +23,7 @@ def changed_copies(
         if context.failures:
             raise CommandError(f"not sent, its script failed: {context.failures[0]}")
         if mode:
-            recompress(context, mode)
+            recompress(context, mode, to_send=True)
         if outcome not in (Outcome.DESTROY, Outcome.REJECT):
             copies.append(str(folder / f"{number}.dcm"))
             instance.save(copies[-1])

@@ -155,7 +155,7 @@ def _forward(
     peer, code = services.forwards.peer(target, target)
     code = work["clauses"].get("compressed") or code
     how = sending(code, IMPLICIT_LE, True)
-    form = how.reduced_by or (code if converter_of(code) is not None else "")
+    form = how.changed_by or (code if converter_of(code) is not None else "")
     paths = [str(file["path"]) for file in files]
     if not paths:
         return

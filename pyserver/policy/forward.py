@@ -236,13 +236,14 @@ class Forwards:
         context.log(INFO, f"forward to {to}: {context.text(SOP_INSTANCE)}")
 
     def _in_form(self, context: Context, copy: Context, code: str) -> _native.Instance:
-        """The object that goes out, reduced or run through a CompressionConverter if the mode says
-        so. The one that is stored never changes."""
-        name = sending(code, "").reduced_by or (code if converter_of(code) is not None else "")
+        """The object that goes out, reduced, in NKI or run through a CompressionConverter if the
+        mode says so. The one that is stored never changes."""
+        stored = copy.instance.transfer_syntax
+        name = sending(code, stored).changed_by or (code if converter_of(code) is not None else "")
         if name:
             if copy.instance is context.instance:
                 copy.instance = context.instance.copy()
-            recompress(copy, name)
+            recompress(copy, name, to_send=True)
         return copy.instance
 
     def peer(self, to: str, called: str) -> tuple[dict[str, Any], str]:

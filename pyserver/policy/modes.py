@@ -37,8 +37,9 @@ class Sending:
     needs_codec: bool = False
     quality: int = 0
     """Of a lossy mode; 0: that of LossyQuality."""
-    reduced_by: str = ""
-    """A mode that changes the object before it goes."""
+    changed_by: str = ""
+    """A mode that changes the object before it goes, and leaves it uncompressed: k, or NKI, which
+    only Conquest's and this server understand."""
 
 
 def sending(code: str, stored: str, demanded: bool = False) -> Sending:
@@ -51,9 +52,11 @@ def sending(code: str, stored: str, demanded: bool = False) -> Sending:
         number = mode.quality if mode.lossy and code[2:].isdigit() else 0
         wanted = _PROPOSED.get(mode.name, mode.syntaxes)
         return Sending((*wanted, ts.IMPLICIT_LE), True, number)
-    if mode is not None and mode.action is Action.DOWNSIZE:
+    keeps = mode is not None and (
+        mode.name in _AS_STORED or (mode.keep_encapsulated and not is_plain)
+    )
+    if mode is not None and mode.action in (Action.DOWNSIZE, Action.NKI) and not keeps:
         return Sending((ts.IMPLICIT_LE,), True, 0, mode.name)
-    keeps = mode is not None and mode.name in _AS_STORED
     if not is_plain and (keeps or not demanded):
         return Sending((stored,))
     if keeps:

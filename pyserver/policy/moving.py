@@ -1,9 +1,12 @@
-"""Moves objects from one storage folder to another, through MoveDeviceConverter0."""
+"""Moves objects from one storage folder to another, through MoveDeviceConverter0 and
+ArchiveCompression."""
 
 from pathlib import Path
 
 from pyserver import _native
-from pyserver.policy.context import INFO, WARNING, Context, Services
+from pyserver.pixels.modes import Action, find_mode
+from pyserver.policy.compression import recompress
+from pyserver.policy.context import INFO, SOP_INSTANCE, WARNING, Context, Services
 from pyserver.policy.problems import CommandError
 from pyserver.policy.runtime import run_line
 
@@ -46,6 +49,26 @@ def _move_one(services: Services, uid: str, device: int) -> None:
         run_line(line, context)
     if context.failures:
         raise CommandError(context.failures[0])
+    instance = _as_archived(context, uid)
     answer = services.native_archive.store(instance, device=device)
     if answer["status"] != 0:
         raise CommandError(str(answer["reason"]))
+
+
+def _as_archived(context: Context, uid: str) -> _native.Instance:
+    """The object in the mode of archived ones; as it is, and a warning, where that cannot be."""
+    services, kept = context.services, context.instance
+    mode = find_mode(services.archive_mode)
+    if mode is not None and mode.action is Action.KEEP:
+        return kept
+    context.instance = kept.copy()
+    try:
+        recompress(context, services.archive_mode)
+    except (CommandError, _native.NativeError) as error:
+        services.log(WARNING, f"{uid} is archived as it is: {error}")
+        return kept
+    if context.text(SOP_INSTANCE) != kept.get(SOP_INSTANCE):
+        # LossyNewUID: a move does not make another object.
+        services.log(WARNING, f"{uid} is archived as it is: a lossy mode would change its UID")
+        return kept
+    return context.instance

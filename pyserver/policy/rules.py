@@ -67,6 +67,7 @@ def make_services(
         devices=len(native.devices),
         codecs=codecs,
         quality=native.lossy_quality,
+        archive_mode=settings.archive_compression,
         headerless=_is_headerless(native.file_name_syntax),
         lines=_lines(hook_converters(settings.ini, settings.home)),
         repeated=repeated,

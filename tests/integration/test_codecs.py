@@ -21,7 +21,7 @@ from pyserver.pixels.transcode import frames_of, open_dataset
 from tests.conftest import MakeServer
 from tests.support import dimse
 from tests.support.dataset import Part10, read_file, values
-from tests.support.samples import INPUTS, assert_same_pixels
+from tests.support.samples import INPUTS, assert_same_pixels, frames
 from tests.support.server import Server, free_port
 
 pytestmark = pytest.mark.peers
@@ -167,6 +167,33 @@ def test_dropped_files_have_a_mode_of_their_own(make_server: MakeServer) -> None
     assert part.transfer_syntax == ts.JPEG_LS
 
 
+def test_objects_that_move_to_another_folder_are_archived_in_a_mode(
+    make_server: MakeServer,
+) -> None:
+    server = make_server(
+        ini=[
+            "UnknownPeers = all",
+            "MAGDevices = 2",
+            "MAGDevice1 = ./archive/",
+            "ArchiveCompression = j2",
+        ],
+    )
+    sent = _store(server, ("mr_unsigned12", "rtstruct"))
+    assert server.cli_json("move-device", "MAG0", "MAG1") == {"moved": 2, "failed": 0}
+    rows = server.tables()["DICOMImages"]
+    assert {row["DeviceName"] for row in rows} == {"MAG1"}
+    stored = {
+        str(row["SOPInstanc"]): read_file(server.home / "archive" / str(row["ObjectFile"]))
+        for row in rows
+    }
+    syntaxes = sorted(part.transfer_syntax for part in stored.values())
+    assert syntaxes == [ts.IMPLICIT_LE, ts.JPEG_LOSSLESS]
+    for instance, part in stored.items():
+        if part.transfer_syntax == ts.JPEG_LOSSLESS:
+            assert_same_pixels(part, sent[instance])
+    assert server.fsck()["clean"] is True
+
+
 def test_nki_files_are_decoded_for_every_peer(make_server: MakeServer) -> None:
     port = free_port()
     server = make_server(
@@ -182,6 +209,101 @@ def test_nki_files_are_decoded_for_every_peer(make_server: MakeServer) -> None:
     assert set(received[port].objects) == set(sent)
     for instance, part in received[port].objects.items():
         assert_same_pixels(part, sent[instance])
+
+
+def test_nki_and_smaller_images_go_to_the_peers_that_want_them(make_server: MakeServer) -> None:
+    nki, small, plain = free_port(), free_port(), free_port()
+    lines = [f"NKI 127.0.0.1 {nki} n4", f"SMALL 127.0.0.1 {small} kb"]
+    server = make_server(
+        ini=["UnknownPeers = all", "IncomingCompression = js"],
+        peers=[*lines, f"PLAIN 127.0.0.1 {plain} un"],
+    )
+    sent = _store(server, ("mr_unsigned12", "us_mono8_4frames", "rtstruct"))
+    classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
+    both = {nki: ts.IMPLICIT_LE, small: ts.EXPLICIT_LE}
+    with receivers(both, classes) as received:
+        for name in ("NKI", "SMALL"):
+            _move(server, name, sent)
+    assert set(received[nki].objects) == set(received[small].objects) == set(sent)
+    streams = {uid: part for uid, part in received[nki].objects.items() if _is_nki(part)}
+    assert len(streams) == 2
+    for instance, part in streams.items():
+        assert_same_pixels(part, sent[instance])
+    (mr,) = (uid for uid, part in sent.items() if values(part.tree())[0x00080060] == "MR")
+    assert max(frames(received[small].objects[mr])[0].shape) <= 32
+
+    # What came as NKI is decoded for others, also out of a DICOM file.
+    other = make_server(ini=["UnknownPeers = all"], peers=[f"PLAIN 127.0.0.1 {plain} un"])
+    for part in streams.values():
+        texts = values(part.tree())
+        contexts = [(texts[0x00080016], [ts.IMPLICIT_LE])]
+        with dimse.Association(other.address, contexts, called=other.aet) as peer:
+            sop = (texts[0x00080016], texts[0x00080018])
+            assert peer.store(*sop, ts.IMPLICIT_LE, part.data).status == 0
+    with receivers({plain: ts.EXPLICIT_LE}, classes) as received:
+        _move(other, "PLAIN", streams)
+    for instance, part in received[plain].objects.items():
+        assert not _is_nki(part)
+        assert_same_pixels(part, sent[instance])
+    assert set(received[plain].objects) == set(streams)
+
+
+def _is_nki(part: Part10) -> bool:
+    return b"\xdf\x7f\x10\x00" in part.data
+
+
+def test_nki_files_reach_peers_that_take_compressed_only(make_server: MakeServer) -> None:
+    port = free_port()
+    server = make_server(
+        ini=["UnknownPeers = all", "IncomingCompression = n2", "FileNameSyntax = 6"],
+        peers=[f"ONE 127.0.0.1 {port} j2!"],
+    )
+    sent = _store(server, ("mr_unsigned12",))
+    classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
+    with receivers({port: ts.JPEG_LOSSLESS}, classes) as received:
+        _move(server, "ONE", sent)
+    for instance, part in received[port].objects.items():
+        assert_same_pixels(part, sent[instance])
+    assert set(received[port].objects) == set(sent)
+
+
+def test_a_lossy_object_may_have_a_uid_of_its_own(make_server: MakeServer) -> None:
+    port = free_port()
+    server = make_server(
+        ini=[
+            "UnknownPeers = all",
+            "IncomingCompression = j4",
+            "DroppedFileCompression = j4",
+            "LossyNewUID = 1",
+            "ExportConverters = 1",
+            "ExportConverter0 = forward to ONE",
+        ],
+        peers=[f"ONE 127.0.0.1 {port} as"],
+    )
+    names = ("mr_unsigned12", "dx_unsigned14_mono1")
+    objects = [read_file(INPUTS / f"{name}.dcm") for name in names]
+    classes = sorted({values(part.tree())[0x00080016] for part in objects})
+    with receivers({port: ts.JPEG_EXTENDED}, classes) as received:
+        for _ in range(2):
+            sent = _store(server, names)
+        # The same object from a file becomes the same one.
+        assert server.cli_json("add", str(INPUTS / f"{names[0]}.dcm"))["added"] == 1
+        stored = _stored(server)
+        (uid,) = set(stored) - set(sent)
+        deadline = time.monotonic() + 20
+        while uid not in received[port].objects and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert uid in received[port].objects
+    assert len(stored) == 2
+    part = stored[uid]
+    (original,) = set(sent) - set(stored)
+    texts = values(part.tree())
+    assert part.transfer_syntax == ts.JPEG_EXTENDED
+    assert texts[0x00080018] == uid and uid.startswith("2.25.")
+    assert texts[0x00080008].startswith("DERIVED\\")
+    assert original.encode() in part.data
+    assert values(sent[original].tree())[0x0020000E] == texts[0x0020000E]
+    assert server.fsck()["clean"] is True
 
 
 def test_a_codec_that_is_killed_costs_its_object_the_change_only(make_server: MakeServer) -> None:

@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 from pydicom import dcmread
 
+from pyserver import _native
 from pyserver.cli import dgate
 from pyserver.pixels import syntaxes as ts
+from pyserver.pixels.modes import MODES
+from pyserver.pixels.trial import TRIAL_MODES
 from tests.support.dataset import read_file, values
 from tests.support.samples import INPUTS, assert_same_pixels, frames
 
-CT, COLOUR, MANY = "ct_signed12", "sc_rgb8_odd_7x5", "nm_16bit_3frames"
+CT, MR, COLOUR, MANY = "ct_signed12", "mr_unsigned12", "sc_rgb8_odd_7x5", "nm_16bit_3frames"
 
 
 def source(name: str) -> Path:
@@ -53,6 +56,44 @@ def test_options_change_a_file_in_its_place(option: str, uid: str, tmp_path: Pat
     assert dgate.main([f"{option}{path}"]) == 0
     assert read_file(path).transfer_syntax == uid
     assert_same_pixels(read_file(path), before)
+
+
+def test_nki_in_the_files_of_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = tmp_path / "image.v2", tmp_path / "out"
+    dataset = _native.convert_dataset(
+        read_file(source(CT)).data, read_file(source(CT)).transfer_syntax, ts.IMPLICIT_LE
+    )
+    path.write_bytes(dataset)
+    assert dgate.main([f"-nc3{path}"]) == 0
+    packed = path.read_bytes()
+    assert b"\xdf\x7f\x10\x00" in packed and not packed[128:].startswith(b"DICM")
+    assert len(packed) < len(dataset)
+    assert dgate.main(["-nu", str(path), str(out)]) == 0
+    assert out.read_bytes().endswith(dataset)
+    assert dgate.main([f"-nd{path}"]) == 0
+    assert path.read_bytes() == out.read_bytes()
+
+    stream = tmp_path / "stream"
+    stream.write_bytes(_native.nki_encode(4, bytes(range(256))))
+    assert dgate.main(["-nu", str(stream), str(out)]) == 0
+    assert out.read_bytes() == bytes(range(256))
+    stream.write_bytes(b"neither")
+    assert dgate.main(["-nu", str(stream), str(out)]) == 2
+    assert "neither an object" in capsys.readouterr().err
+
+
+def test_every_mode_is_tried_on_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    before = source(MR).read_bytes()
+    assert dgate.main([f"--testcompress:{source(MR)}"]) == 0
+    lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert set(lines) == set(TRIAL_MODES)
+    for mode, line in lines.items():
+        lossless = not MODES[mode].lossy
+        assert ("exact" in line) or not lossless, line
+    assert ts.JPEG_LOSSLESS in lines["j2"] and "largest error" in lines["h3"]
+    assert source(MR).read_bytes() == before
+    assert dgate.main([f"--testcompress:{source('rtstruct')}"]) == 2
+    assert "no pixels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "count"), [(MANY, 3), (CT, 1), ("rtstruct", 0)])
@@ -108,6 +149,9 @@ def test_an_object_smaller_compressed_and_of_one_frame(
         ("--count_frames:/nowhere", "/nowhere is no file"),
         (f"--compress:{source(CT)},zz,/tmp/x", "no compression mode"),
         (f"--compress:{source(CT)},n4,/tmp/x", "NKI streams live"),
+        (f"-nc3{source(CT)}", "NKI streams live"),
+        ("-nc9/tmp/x", "NKI has n1 to n4"),
+        ("-nu", "is not IN OUT"),
         (f"--compress:{source(CT)}", "is not FILE,MODE,OUT"),
         (f"--extract_frames:{source(MANY)},/tmp/x,1,3", "frames 0 to 2, not 1 to 3"),
         (f"--extract_frames:{source('rtstruct')},/tmp/x,0,0", "no pixel data"),

@@ -58,4 +58,7 @@ def test_the_fourth_column() -> None:
     strict = outgoing_compression("j2!")
     assert (strict.syntaxes, strict.only, strict.quality) == ((ts.JPEG_LOSSLESS,), True, 0)
     assert outgoing_compression("j480").quality == 80
-    assert outgoing_compression("n4").syntaxes == ()
+    for code in ("n4", "nj", "k2"):
+        outgoing = outgoing_compression(code)
+        assert (outgoing.syntaxes, outgoing.mode) == ((), code)
+    assert outgoing_compression("un").mode == outgoing_compression("j2").mode == ""

@@ -207,7 +207,7 @@ def test_forms_to_propose() -> None:
     assert sending("un", jpeg, True) == Sending((IMPLICIT_LE,), needs_codec=True)
     j4 = sending("j480!", IMPLICIT_LE)
     assert (j4.quality, j4.needs_codec, j4.syntaxes[-1]) == (80, True, IMPLICIT_LE)
-    assert sending("k4", IMPLICIT_LE).reduced_by == "k4"
+    assert sending("k4", IMPLICIT_LE).changed_by == "k4"
 
 
 def test_retry_files_of_conquest_are_understood(tmp_path: Path) -> None:

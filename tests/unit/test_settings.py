@@ -51,6 +51,7 @@ def test_defaults(home: Path) -> None:
         "syntaxes": [],
         "only": False,
         "quality": 0,
+        "mode": "",
     }
     assert "*Patient*" in native["dicom_sql"]
     assert settings.log_dir == home / "logs"

@@ -28,6 +28,8 @@ pub mod pixel_data;
 pub mod query;
 mod range;
 mod remap;
+pub mod rle;
+pub mod rle_dataset;
 pub mod scan;
 pub mod scrub;
 pub mod state;

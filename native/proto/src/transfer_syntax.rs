@@ -57,6 +57,8 @@ impl TransferSyntax {
     pub const EXPLICIT_BE_UID: Uid = Uid::from_static("1.2.840.10008.1.2.2");
     /// UID of deflated explicit VR little endian.
     pub const DEFLATED_UID: Uid = Uid::from_static("1.2.840.10008.1.2.1.99");
+    /// UID of RLE lossless.
+    pub const RLE_UID: Uid = Uid::from_static("1.2.840.10008.1.2.5");
 
     /// Never fails: an unknown UID is taken as encapsulated, that is explicit little endian.
     pub fn from_uid(uid: &Uid) -> Self {

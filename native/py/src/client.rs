@@ -42,8 +42,14 @@ fn compression(peer: &Bound<'_, PyMapping>) -> PyResult<Compression> {
         return Ok(Compression::default());
     }
     let syntaxes: Vec<String> = peer.get_item("syntaxes")?.extract()?;
+    let mode = if peer.contains("mode")? {
+        peer.get_item("mode")?.extract()?
+    } else {
+        String::new()
+    };
     Ok(Compression {
         syntaxes: uids(syntaxes),
+        mode,
         ..Compression::default()
     })
 }

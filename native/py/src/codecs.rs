@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyserver_proto::uid::Uid;
-use pyserver_server::codecs::Codecs;
 use pyserver_store::codec_file::recompress_file;
 use pyserver_store::codec_pool::{CodecPool, PoolConfig, Wish};
 
@@ -15,16 +14,12 @@ use crate::errors;
 /// Worker processes that recompress objects.
 #[pyclass(name = "CodecPool", module = "pyserver._native", frozen)]
 pub struct PyCodecPool {
-    codecs: Codecs,
+    pool: Arc<CodecPool>,
 }
 
 impl PyCodecPool {
-    pub fn codecs(&self) -> Codecs {
-        self.codecs.clone()
-    }
-
     pub fn pool(&self) -> Arc<CodecPool> {
-        Arc::clone(&self.codecs.pool)
+        Arc::clone(&self.pool)
     }
 }
 
@@ -46,9 +41,10 @@ impl PyCodecPool {
             workers,
             timeout,
             object_bytes_max,
+            held_bytes_max,
         });
         Ok(Self {
-            codecs: Codecs::new(Arc::new(pool), held_bytes_max),
+            pool: Arc::new(pool),
         })
     }
 

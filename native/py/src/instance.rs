@@ -9,10 +9,11 @@ use pyo3::types::PyBytes;
 use pyserver_proto::dict;
 use pyserver_proto::edit_path::EditPath;
 use pyserver_proto::file::{MetaFields, encode_part10, probe};
-use pyserver_proto::instance::Found;
+use pyserver_proto::instance::{Found, Instance as NativeInstance};
 use pyserver_proto::path::Path;
 use pyserver_proto::scrub::Scrub;
 use pyserver_proto::tag::Tag;
+use pyserver_store::error::StoreError;
 use pyserver_store::held::{Received, Sender};
 use pyserver_store::uid_changes::{Except, UidChanges};
 
@@ -272,10 +273,8 @@ impl UidTable {
         except_uids: Vec<String>,
     ) -> PyResult<usize> {
         let except = except(&except_tags, except_uids)?;
-        instance.detached(py, |object| {
-            self.changes
-                .change(&mut object.instance, &self.prefix, stage, &except)
-                .map_err(|error| errors::store(&error))
+        edit(py, instance, |object| {
+            self.changes.change(object, &self.prefix, stage, &except)
         })
     }
 
@@ -290,12 +289,11 @@ impl UidTable {
         except_uids: Vec<String>,
     ) -> PyResult<Vec<Vec<u8>>> {
         let except = except(&except_tags, except_uids)?;
-        instance.detached(py, |object| {
-            self.changes
-                .change_with(&mut object.instance, &self.prefix, stage, &except)
-                .map(|(_, records)| records)
-                .map_err(|error| errors::store(&error))
-        })
+        let changed = edit(py, instance, |object| {
+            let changes = &self.changes;
+            changes.change_with(object, &self.prefix, stage, &except)
+        });
+        changed.map(|(_, records)| records)
     }
 
     /// Make changes durable that `change_with` gave out.
@@ -314,12 +312,21 @@ impl UidTable {
         except_uids: Vec<String>,
     ) -> PyResult<usize> {
         let except = except(&except_tags, except_uids)?;
-        instance.detached(py, |object| {
-            self.changes
-                .change_back(&mut object.instance, stage, &except)
-                .map_err(|error| errors::store(&error))
+        edit(py, instance, |object| {
+            self.changes.change_back(object, stage, &except)
         })
     }
+}
+
+/// Changes an object while Python does other things.
+fn edit<T: Send>(
+    py: Python<'_>,
+    instance: &Instance,
+    change: impl FnOnce(&mut NativeInstance) -> Result<T, StoreError> + Send,
+) -> PyResult<T> {
+    instance.detached(py, |received| {
+        change(&mut received.instance).map_err(|error| errors::store(&error))
+    })
 }
 
 fn except(tags: &[String], uids: Vec<String>) -> PyResult<Except> {

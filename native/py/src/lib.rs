@@ -49,6 +49,7 @@ mod _native {
     #[pymodule_export]
     use crate::pixels::{
         convert_dataset, edit_elements, find_pixel_data, nki_decode, nki_encode, read_elements,
+        rle_encode,
     };
     #[pymodule_export]
     use crate::queue::WorkQueue;

@@ -6,6 +6,7 @@ use pyserver_proto::convert::DatasetConverter;
 use pyserver_proto::element::Elements;
 use pyserver_proto::nki::{self, Mode};
 use pyserver_proto::pixel_data::{self, Edit};
+use pyserver_proto::rle::{self, FrameLayout};
 use pyserver_proto::scan::ScanLimits;
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::{Encoding, TransferSyntax};
@@ -36,6 +37,33 @@ pub fn nki_decode<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let pixels = py.detach(|| nki::decode(stream, bytes_max));
     Ok(PyBytes::new(py, &pixels.map_err(pixel_error)?))
+}
+
+/// The RLE codestream of a frame of native samples; by plane or by pixel.
+#[pyfunction]
+pub fn rle_encode<'py>(
+    py: Python<'py>,
+    frame: &[u8],
+    rows: usize,
+    columns: usize,
+    samples: usize,
+    sample_bytes: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let layout = FrameLayout {
+        rows,
+        columns,
+        samples,
+        sample_bytes,
+        by_plane: false,
+    };
+    let mut stream = Vec::with_capacity(frame.len());
+    if !py.detach(|| rle::encode(frame, layout, &mut stream)) {
+        let found = frame.len();
+        return Err(pixel_error(format!(
+            "{found} bytes are no frame of {layout:?} for RLE"
+        )));
+    }
+    Ok(PyBytes::new(py, &stream))
 }
 
 type Span = (usize, usize);

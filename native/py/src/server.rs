@@ -37,7 +37,7 @@ impl PyServer {
         codecs: Option<&PyCodecPool>,
     ) -> PyResult<Self> {
         let archive = archive.open()?;
-        let codecs = codecs.map(PyCodecPool::codecs);
+        let codecs = codecs.map(PyCodecPool::pool);
         let server = Server::new(Arc::clone(&archive), server_settings(settings)?, codecs);
         Ok(Self { archive, server })
     }

@@ -171,6 +171,7 @@ fn peers(read: &Reader<'_, '_>) -> PyResult<Peers> {
                 syntaxes: read.uids("syntaxes")?,
                 only: read.value("only")?,
                 quality: read.value("quality")?,
+                mode: read.value("mode")?,
             },
         })
     };

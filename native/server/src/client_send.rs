@@ -15,7 +15,7 @@ use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
 use pyserver_store::codec_pool::{CodecPool, Source, Transcoded, Wish};
-use pyserver_store::lookahead::{Content, ReadyObject};
+use pyserver_store::ready_object::{Content, ReadyObject};
 
 use crate::error::LinkError;
 use crate::outgoing::{self, wanted_syntaxes};
@@ -153,20 +153,35 @@ fn send_one(
     (compression, codecs): Form<'_>,
 ) -> Result<(), SendError> {
     let unreadable = |error: io::Error| SendError::Object(error.to_string());
-    let mut wishes = wanted_syntaxes(object.layout.syntax, compression);
-    if object.layout.syntax.is_encapsulated() && codecs.is_none() {
+    let file = File::open(&object.path).map_err(unreadable)?;
+    let source = Source {
+        file: file.as_fd(),
+        offset: object.layout.dataset_offset,
+        length: object.length,
+        syntax: object.layout.syntax,
+    };
+    // What the mode cannot change goes as it is.
+    let changed = match (compression.first(), codecs) {
+        (Some(mode), Some((pool, _))) => match pool.transcode(&source, &mode) {
+            Ok(Transcoded::New(new, _)) => Some(new),
+            Ok(Transcoded::Kept) | Err(_) => None,
+        },
+        _ => None,
+    };
+    let syntax = changed.as_ref().map_or(source.syntax, |new| new.syntax);
+    let mut wishes = wanted_syntaxes(syntax, compression);
+    if syntax.is_encapsulated() && codecs.is_none() {
         wishes.truncate(1);
     }
     let Some(context) = requestor.context_for(object.sop_class, &wishes) else {
-        let (class, syntax) = (object.sop_class, object.layout.syntax.uid());
+        let (class, syntax) = (object.sop_class, syntax.uid());
         let why = format!("the peer accepted no context for SOP class {class} in {syntax}");
         return Err(SendError::Object(why));
     };
     let context = (context.id, context.transfer_syntax);
-    let file = File::open(&object.path).map_err(unreadable)?;
     let recompressed = match codecs {
-        Some(codecs) => recompressed(object, &file, context.1, codecs)?,
-        None => None,
+        Some(codecs) if changed.is_none() => recompressed(&source, context.1, codecs)?,
+        _ => changed,
     };
     let outgoing = recompressed.unwrap_or_else(|| ReadyObject {
         syntax: object.layout.syntax,
@@ -201,34 +216,19 @@ fn send_one(
 
 /// The object in a transfer syntax that only a codec can put it into; `None` for all others.
 fn recompressed(
-    object: &Candidate,
-    file: &File,
+    source: &Source<'_>,
     uid: Uid,
     (pool, quality): (&CodecPool, u8),
 ) -> Result<Option<ReadyObject>, SendError> {
-    let (syntax, target) = (object.layout.syntax, TransferSyntax::from_uid(&uid));
+    let (syntax, target) = (source.syntax, TransferSyntax::from_uid(&uid));
     if syntax == target || is_convertible(syntax, target) {
         return Ok(None);
     }
-    let source = Source {
-        file: file.as_fd(),
-        offset: object.layout.dataset_offset,
-        length: object.length,
-        syntax,
-    };
-    let worked = pool.transcode(&source, &Wish::Syntax { uid, quality });
+    let worked = pool.transcode(source, &Wish::Syntax { uid, quality });
     let worked = worked.map_err(|error| SendError::Object(error.to_string()))?;
     Ok(match worked {
         Transcoded::Kept => None,
-        Transcoded::New {
-            file,
-            length,
-            syntax,
-        } => Some(ReadyObject {
-            syntax,
-            content: Content::Shared(file),
-            length,
-        }),
+        Transcoded::New(new, _) => Some(new),
     })
 }
 

@@ -9,7 +9,6 @@ mod client_clone;
 mod client_get;
 mod client_send;
 mod clone_fetch;
-pub mod codecs;
 pub mod error;
 pub mod forward;
 pub mod identifier;
@@ -46,8 +45,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use pyserver_store::archive::Archive;
+use pyserver_store::codec_pool::CodecPool;
 
-use crate::codecs::Codecs;
 use crate::log::LogLine;
 use crate::policy::Policy;
 use crate::settings::Settings;
@@ -86,7 +85,7 @@ struct Running {
 
 impl Server {
     /// Prepares a server; nothing listens yet, but its log takes lines.
-    pub fn new(archive: Arc<Archive>, settings: Settings, codecs: Option<Codecs>) -> Self {
+    pub fn new(archive: Arc<Archive>, settings: Settings, codecs: Option<Arc<CodecPool>>) -> Self {
         let shared = Arc::new(Shared::new(archive, settings, codecs));
         Self {
             shared,

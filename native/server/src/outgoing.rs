@@ -14,7 +14,7 @@ use pyserver_proto::uid::Uid;
 use pyserver_store::codec_pool::CodecPool;
 use pyserver_store::conversion::{Conversion, Edit};
 use pyserver_store::locate::Located;
-use pyserver_store::lookahead::ReadyObject;
+use pyserver_store::ready_object::ReadyObject;
 
 use crate::acceptance::UNCOMPRESSED;
 use crate::peers::Compression;
@@ -142,6 +142,7 @@ pub fn conversion(
         0 => lossy_quality,
         quality => quality,
     };
+    let mode = compression.first();
     let targets = move |located: &Located| {
         ranked(&contexts, &Identity::of(located), &compression, |_| true)
             .into_iter()
@@ -153,6 +154,7 @@ pub fn conversion(
         pool,
         targets: Box::new(targets),
         quality,
+        mode,
     }
 }
 
@@ -173,7 +175,7 @@ mod tests {
         let compression = Compression {
             syntaxes: syntaxes.iter().map(|text| uid(text)).collect(),
             only,
-            quality: 0,
+            ..Compression::default()
         };
         wanted_syntaxes(TransferSyntax::from_uid(&uid(stored)), &compression)
             .iter()

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IoSliceMut};
 
-use pyserver_store::lookahead::{Content, ReadyObject};
+use pyserver_store::ready_object::{Content, ReadyObject};
 
 /// Gaps given to one `preadv` (LIMIT: IOV_MAX is 1024 on Linux).
 const GAPS_PER_READ: usize = 512;

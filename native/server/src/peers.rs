@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use pyserver_proto::uid::Uid;
+use pyserver_store::codec_pool::Wish;
 
 /// One line of acrnema.map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,18 @@ pub struct Compression {
     pub only: bool,
     /// Quality of a lossy mode, 1 to 100; 0: that of `LossyQuality`.
     pub quality: u8,
+    /// A mode without a transfer syntax, NKI or a smaller image, that objects go through first; or empty.
+    pub mode: String,
+}
+
+impl Compression {
+    /// What a codec is to do first.
+    pub fn first(&self) -> Option<Wish> {
+        (!self.mode.is_empty()).then(|| Wish::Mode {
+            name: self.mode.clone(),
+            quality: self.quality,
+        })
+    }
 }
 
 /// A peer one can connect to.

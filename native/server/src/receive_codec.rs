@@ -6,18 +6,19 @@
 //! Whatever goes wrong, the object is stored as it was received, and the log says why. Where a site has
 //! rules they come first, and see the object as it was received.
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use pyserver_proto::dimse::CStoreRq;
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
-use pyserver_store::codec_held::{HeldObject, write_file};
+use pyserver_proto::uid::Uid;
+use pyserver_store::codec_held::{HeldObject, NO_ROOM};
 use pyserver_store::codec_pool::{Transcoded, Wish};
 use pyserver_store::error::StoreError;
 use pyserver_store::held::{Received, Sender};
 use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome};
 use pyserver_store::look::Busy;
+use pyserver_store::queue::retargeted;
 
 use crate::log::{Level, escaped};
 use crate::scp_store::export_jobs;
@@ -44,7 +45,7 @@ impl Waiting {
         let codecs = session.shared.codecs.as_ref()?;
         let syntax = session.syntax_of(context_id);
         let wish = wish(session, syntax)?;
-        match HeldObject::new(&codecs.held) {
+        match HeldObject::new(codecs.held(), &wish, syntax) {
             Ok(object) => Some(Self {
                 object,
                 wish,
@@ -71,23 +72,29 @@ impl Waiting {
             return None;
         }
         self.warn(NO_ROOM);
-        Some(self.begin_store(self.syntax).and_then(|mut incoming| {
+        let begun = self.begin_store(self.syntax, self.request.sop_instance_uid, &self.jobs);
+        Some(begun.and_then(|mut incoming| {
             self.object.write_to(&mut incoming)?;
             incoming.write(fragment)?;
             Ok(incoming)
         }))
     }
 
-    fn begin_store(&self, transfer_syntax: TransferSyntax) -> Result<Incoming, StoreError> {
+    fn begin_store(
+        &self,
+        transfer_syntax: TransferSyntax,
+        sop_instance: Uid,
+        jobs: &[Vec<u8>],
+    ) -> Result<Incoming, StoreError> {
         let mut incoming = self.shared.archive.begin(&ReceiveContext {
             calling_ae: &self.calling_ae,
             called_ae: &self.called_ae,
             transfer_syntax,
             sop_class_uid: self.request.sop_class_uid.as_str(),
-            sop_instance_uid: self.request.sop_instance_uid.as_str(),
+            sop_instance_uid: sop_instance.as_str(),
             durability: None,
         })?;
-        for job in &self.jobs {
+        for job in jobs {
             incoming.queue(job.clone());
         }
         Ok(incoming)
@@ -103,28 +110,25 @@ impl Waiting {
     /// The whole object is here: into its new form, and into the archive.
     pub fn finish(&self) -> Result<Incoming, StoreError> {
         let codecs = self.shared.codecs.as_ref();
-        let worked =
-            codecs.map(|codecs| self.object.transcode(&codecs.pool, self.syntax, &self.wish));
+        let worked = codecs.map(|pool| self.object.transcode(pool, self.syntax, &self.wish));
         match worked {
-            Some(Ok(Transcoded::New {
-                file,
-                length,
-                syntax,
-            })) => {
-                let mut incoming = self.begin_store(syntax)?;
-                write_file(&mut incoming, &file, length)?;
+            Some(Ok(Transcoded::New(new, derived))) => {
+                let received = self.request.sop_instance_uid;
+                let uid = derived.unwrap_or(received);
+                let jobs = retargeted(&self.jobs, received.as_str(), uid.as_str());
+                let mut incoming = self.begin_store(new.syntax, uid, &jobs)?;
+                new.write_to(&mut incoming)?;
                 return Ok(incoming);
             }
             Some(Err(error)) => self.warn(&error.to_string()),
             None | Some(Ok(Transcoded::Kept)) => {}
         }
-        let mut incoming = self.begin_store(self.syntax)?;
+        let uid = self.request.sop_instance_uid;
+        let mut incoming = self.begin_store(self.syntax, uid, &self.jobs)?;
         self.object.write_to(&mut incoming)?;
         Ok(incoming)
     }
 }
-
-const NO_ROOM: &str = "no memory left to keep it for a codec";
 
 fn as_received(sop_instance: &str, why: &str) -> String {
     let sop = escaped(sop_instance.as_bytes());
@@ -147,47 +151,21 @@ pub fn store_in_mode(
     object: &Received,
     sender: Sender<'_>,
     device: Option<u16>,
-    jobs: Vec<Vec<u8>>,
+    jobs: &[Vec<u8>],
 ) -> Result<StoreOutcome, StoreError> {
     let sop = object.instance.uid(Tag::SOP_INSTANCE_UID);
-    let changed = change(session, object).unwrap_or_else(|why| {
-        session.log(Level::Warning, as_received(sop.as_str(), &why));
-        None
+    let codecs = session.shared.codecs.as_deref();
+    let wanted = codecs.zip(wish(session, object.instance.syntax()));
+    let changed = wanted.and_then(|(pool, wish)| {
+        object.recompressed(pool, &wish).unwrap_or_else(|error| {
+            let why = as_received(sop.as_str(), &error.to_string());
+            session.log(Level::Warning, why);
+            None
+        })
     });
     let object = changed.as_ref().unwrap_or(object);
+    let stored = object.instance.uid(Tag::SOP_INSTANCE_UID);
+    let jobs = retargeted(jobs, sop.as_str(), stored.as_str());
     let archive = &session.shared.archive;
     archive.store_received(object, sender, device, jobs)
-}
-
-/// The object in its new form, if it gets one.
-fn change(session: &Session, object: &Received) -> Result<Option<Received>, String> {
-    let syntax = object.instance.syntax();
-    let (Some(codecs), Some(wish)) = (session.shared.codecs.as_ref(), wish(session, syntax)) else {
-        return Ok(None);
-    };
-    let mut held = HeldObject::new(&codecs.held).map_err(|error| error.to_string())?;
-    let mut has_room = true;
-    let copied = object.pieces(|piece| {
-        has_room = has_room && held.take(piece);
-        Ok(())
-    });
-    copied.map_err(|error| error.to_string())?;
-    if !has_room {
-        return Err(NO_ROOM.to_owned());
-    }
-    let worked = held.transcode(&codecs.pool, syntax, &wish);
-    match worked.map_err(|error| error.to_string())? {
-        Transcoded::Kept => Ok(None),
-        Transcoded::New {
-            file,
-            length,
-            syntax,
-        } => {
-            let mut bytes = vec![0; length as usize];
-            file.read_exact_at(&mut bytes, 0)
-                .map_err(|error| error.to_string())?;
-            let changed = Received::from_dataset(bytes, syntax);
-            changed.map(Some).map_err(|error| error.to_string())
-        }
-    }
 }

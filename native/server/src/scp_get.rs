@@ -49,7 +49,7 @@ pub fn perform(
     // What the requestor proposed is what it wants; acrnema.map is about associations of ours.
     let compression = Compression::default();
     let conversion = conversion(
-        codecs.map(|codecs| Arc::clone(&codecs.pool)),
+        codecs.map(Arc::clone),
         contexts.clone(),
         compression.clone(),
         settings.lossy_quality,

@@ -11,7 +11,8 @@ use pyserver_proto::query::InformationModel;
 use pyserver_proto::status::Status;
 use pyserver_store::error::StoreError;
 use pyserver_store::locate::Located;
-use pyserver_store::lookahead::{LookAhead, ReadyObject};
+use pyserver_store::lookahead::LookAhead;
+use pyserver_store::ready_object::ReadyObject;
 
 use crate::error::LinkError;
 use crate::log::Level;
@@ -162,7 +163,7 @@ impl Mover {
         let archive = &session.shared.archive;
         let codecs = session.shared.codecs.as_ref();
         let conversion = conversion(
-            codecs.map(|codecs| Arc::clone(&codecs.pool)),
+            codecs.map(Arc::clone),
             requestor.link.association.contexts().to_vec(),
             self.compression.clone(),
             settings.lossy_quality,

@@ -275,7 +275,7 @@ fn store(
         let archive = &session.shared.archive;
         return archive.store_received(object, sender, device, jobs);
     }
-    store_in_mode(session, object, sender, device, jobs)
+    store_in_mode(session, object, sender, device, &jobs)
 }
 
 /// Shows rules an object that was refused: they may change it and have it stored once more.

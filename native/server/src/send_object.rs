@@ -11,7 +11,7 @@ use pyserver_proto::dimse::{CStoreRq, CommandRequest};
 use pyserver_proto::scan::ScanLimits;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
-use pyserver_store::lookahead::ReadyObject;
+use pyserver_store::ready_object::ReadyObject;
 
 use crate::error::LinkError;
 use crate::link::Link;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use pyserver_store::archive::Archive;
+use pyserver_store::codec_pool::CodecPool;
 
-use crate::codecs::Codecs;
 use crate::log::Log;
 use crate::policy::{Bell, Policy};
 use crate::settings::Settings;
@@ -18,7 +18,7 @@ pub struct Shared {
     /// Where objects live.
     pub archive: Arc<Archive>,
     /// Codec workers, where there are any.
-    pub codecs: Option<Codecs>,
+    pub codecs: Option<Arc<CodecPool>>,
     /// Lines on their way to the log files.
     pub log: Log,
     /// Counters.
@@ -44,7 +44,7 @@ impl Drop for Slot {
 
 impl Shared {
     /// Begins with empty books.
-    pub fn new(archive: Arc<Archive>, settings: Settings, codecs: Option<Codecs>) -> Self {
+    pub fn new(archive: Arc<Archive>, settings: Settings, codecs: Option<Arc<CodecPool>>) -> Self {
         let log = Log::default();
         log.set_debug_level(settings.debug_level);
         Self {

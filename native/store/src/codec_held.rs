@@ -9,15 +9,23 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 
+use crate::codec_here;
 use crate::codec_pool::{CodecError, CodecPool, Source, Transcoded, Wish};
 use crate::error::StoreError;
 use crate::incoming::Incoming;
 use crate::memory_file::{MemoryFile, MemoryFiles};
+use crate::ready_object::read_pieces;
 
-/// Bytes copied at once: small enough for memory that the allocator has at hand.
-const PIECE_BYTES: usize = 64 * 1024;
+/// Memory kept for later (LIMIT: times `SPARE_BYTES_MAX` is what idles).
+const SPARE_MAX: usize = 8;
+/// More is given back to the system.
+const SPARE_BYTES_MAX: usize = 4 << 20;
+
+/// Why an object is not held.
+pub const NO_ROOM: &str = "no memory left to keep it for a codec";
 
 /// Bytes of all objects held, and how many may be.
 #[derive(Debug)]
@@ -25,6 +33,8 @@ pub struct HeldBudget {
     bytes: AtomicU64,
     bytes_max: u64,
     files: Arc<MemoryFiles>,
+    /// Memory that was used before.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl HeldBudget {
@@ -34,6 +44,7 @@ impl HeldBudget {
             bytes: AtomicU64::new(0),
             bytes_max,
             files: Arc::default(),
+            spare: Mutex::default(),
         }
     }
 
@@ -51,16 +62,28 @@ impl HeldBudget {
 /// One object, as received so far.
 #[derive(Debug)]
 pub struct HeldObject {
-    file: MemoryFile,
+    place: Place,
     length: u64,
     budget: Arc<HeldBudget>,
 }
 
+/// Where the bytes are: a worker takes them from a file.
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<u8>),
+    File(MemoryFile),
+}
+
 impl HeldObject {
-    /// Begins an empty one.
-    pub fn new(budget: &Arc<HeldBudget>) -> io::Result<Self> {
+    /// Begins an empty one, which `wish` is for.
+    pub fn new(budget: &Arc<HeldBudget>, wish: &Wish, syntax: TransferSyntax) -> io::Result<Self> {
+        let place = if wish.is_done_here(syntax) {
+            Place::Memory(budget.spare.lock().pop().unwrap_or_default())
+        } else {
+            Place::File(budget.files.take()?)
+        };
         Ok(Self {
-            file: budget.files.take()?,
+            place,
             length: 0,
             budget: Arc::clone(budget),
         })
@@ -68,18 +91,23 @@ impl HeldObject {
 
     /// Takes the next bytes. False: there is no room, and they were not taken.
     pub fn take(&mut self, bytes: &[u8]) -> bool {
-        if !self.budget.take(bytes.len() as u64) {
+        let count = bytes.len() as u64;
+        if !self.budget.take(count) {
             return false;
         }
-        let written = self.file.write_all_at(bytes, self.length);
-        self.length += bytes.len() as u64;
-        if written.is_err() {
-            self.length -= bytes.len() as u64;
-            self.budget
-                .bytes
-                .fetch_sub(bytes.len() as u64, Ordering::AcqRel);
+        let taken = match &mut self.place {
+            Place::Memory(memory) => {
+                memory.extend_from_slice(bytes);
+                true
+            }
+            Place::File(file) => file.write_all_at(bytes, self.length).is_ok(),
+        };
+        if taken {
+            self.length += count;
+        } else {
+            self.budget.bytes.fetch_sub(count, Ordering::AcqRel);
         }
-        written.is_ok()
+        taken
     }
 
     /// Lets a codec work on the whole object.
@@ -89,40 +117,55 @@ impl HeldObject {
         syntax: TransferSyntax,
         wish: &Wish,
     ) -> Result<Transcoded, CodecError> {
-        let source = Source {
-            file: self.file.as_fd(),
-            offset: 0,
-            length: self.length,
-            syntax,
+        let work = |file: &File| {
+            let source = Source {
+                file: file.as_fd(),
+                offset: 0,
+                length: self.length,
+                syntax,
+            };
+            pool.work(&source, wish)
         };
-        pool.transcode(&source, wish)
+        pool.check_size(self.length)?;
+        match &self.place {
+            Place::File(file) => work(file),
+            Place::Memory(dataset) => {
+                if let Some(done) = codec_here::transcode(dataset, syntax, wish) {
+                    return Ok(done);
+                }
+                let file = self.budget.files.take()?;
+                file.write_all_at(dataset, 0)?;
+                work(&file)
+            }
+        }
     }
 
     /// Stores what was received.
     pub fn write_to(&self, incoming: &mut Incoming) -> Result<(), StoreError> {
-        write_file(incoming, &self.file, self.length)
+        match &self.place {
+            Place::Memory(dataset) => incoming.write(dataset),
+            Place::File(file) => write_file(incoming, file, self.length),
+        }
     }
 }
 
 impl Drop for HeldObject {
     fn drop(&mut self) {
         self.budget.bytes.fetch_sub(self.length, Ordering::AcqRel);
+        if let Place::Memory(memory) = &mut self.place {
+            let mut memory = std::mem::take(memory);
+            let mut spare = self.budget.spare.lock();
+            if memory.capacity() <= SPARE_BYTES_MAX && spare.len() < SPARE_MAX {
+                memory.clear();
+                spare.push(memory);
+            }
+        }
     }
 }
 
 /// Stores the first `length` bytes of a file.
-pub fn write_file(incoming: &mut Incoming, file: &File, length: u64) -> Result<(), StoreError> {
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut at = 0;
-    while at < length {
-        let take = (length - at).min(PIECE_BYTES as u64) as usize;
-        let part = &mut piece[..take];
-        file.read_exact_at(part, at)
-            .map_err(|error| StoreError::Codec(format!("a codec's result: {error}")))?;
-        incoming.write(part)?;
-        at += take as u64;
-    }
-    Ok(())
+fn write_file(incoming: &mut Incoming, file: &File, length: u64) -> Result<(), StoreError> {
+    read_pieces(file, 0, length, |piece| incoming.write(piece))
 }
 
 #[cfg(test)]
@@ -130,20 +173,40 @@ pub fn write_file(incoming: &mut Incoming, file: &File, length: u64) -> Result<(
 mod tests {
     use super::*;
 
+    fn wish(name: &str) -> Wish {
+        Wish::Mode {
+            name: name.into(),
+            quality: 95,
+        }
+    }
+
     #[test]
     fn objects_share_one_budget_and_give_it_back() {
         let budget = Arc::new(HeldBudget::new(10));
-        let mut first = HeldObject::new(&budget).unwrap();
-        let mut second = HeldObject::new(&budget).unwrap();
-        assert!(first.take(b"123456"));
-        assert!(!second.take(b"12345"));
-        assert!(second.take(b"1234"));
-        drop(first);
-        assert!(second.take(b"567890"));
-        let mut bytes = [0; 10];
-        second.file.read_exact_at(&mut bytes, 0).unwrap();
-        assert_eq!(&bytes, b"1234567890");
-        drop(second);
-        assert_eq!(budget.bytes.load(Ordering::Acquire), 0);
+        let begin = |mode| {
+            let syntax = TransferSyntax::ImplicitLittleEndian;
+            HeldObject::new(&budget, &wish(mode), syntax).unwrap()
+        };
+        for (one, other) in [("j1", "r1"), ("R1", "j1")] {
+            let (mut first, mut second) = (begin(one), begin(other));
+            assert!(first.take(b"123456"));
+            assert!(!second.take(b"12345"));
+            assert!(second.take(b"1234"));
+            drop(first);
+            assert!(second.take(b"567890"));
+            let bytes = match &second.place {
+                Place::Memory(memory) => memory.clone(),
+                Place::File(file) => {
+                    let mut bytes = vec![0; 10];
+                    file.read_exact_at(&mut bytes, 0).unwrap();
+                    bytes
+                }
+            };
+            assert_eq!(bytes, b"1234567890");
+            drop(second);
+            assert_eq!(budget.bytes.load(Ordering::Acquire), 0);
+        }
+        assert_eq!(budget.spare.lock().len(), 1);
+        assert!(budget.spare.lock()[0].is_empty());
     }
 }

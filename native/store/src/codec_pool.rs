@@ -11,7 +11,7 @@
 //! | to the worker | `offset length transfer-syntax wish`, files: data set, result |
 //! |---|---|
 //! | from it | `kept` |
-//! | | `done transfer-syntax length` |
+//! | | `done transfer-syntax length`, and a SOP Instance UID if that is a new one |
 //! | | `failed reason` |
 
 use std::io::{self, IoSlice};
@@ -24,12 +24,16 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
+use rustix::buffer::spare_capacity;
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
     SocketType, sockopt,
 };
 
+use crate::codec_held::HeldBudget;
+use crate::codec_here;
 use crate::memory_file::{MemoryFile, MemoryFiles};
+use crate::ready_object::{Content, ReadyObject};
 
 /// Longest message of either side.
 const MESSAGE_BYTES: usize = 4096;
@@ -45,6 +49,8 @@ pub struct PoolConfig {
     pub timeout: Duration,
     /// Largest data set that is given to a worker, in bytes.
     pub object_bytes_max: u64,
+    /// Memory for objects that wait for a worker, all together, in bytes.
+    pub held_bytes_max: u64,
 }
 
 /// What is wanted of a data set.
@@ -118,20 +124,31 @@ pub struct Source<'a> {
     pub syntax: TransferSyntax,
 }
 
+impl Source<'_> {
+    /// The whole data set.
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        let mut dataset = Vec::with_capacity(self.length as usize);
+        while (dataset.len() as u64) < self.length {
+            let at = self.offset + dataset.len() as u64;
+            let room = spare_capacity(&mut dataset);
+            match rustix::io::pread(self.file, room, at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        dataset.truncate(self.length as usize);
+        Ok(dataset)
+    }
+}
+
 /// What became of a data set.
 #[derive(Debug)]
 pub enum Transcoded {
     /// It stays as it is.
     Kept,
-    /// A new data set, in memory.
-    New {
-        /// The file that holds it, from its first byte on.
-        file: MemoryFile,
-        /// Its length in bytes.
-        length: u64,
-        /// Its transfer syntax.
-        syntax: TransferSyntax,
-    },
+    /// A new data set, in memory, and its SOP Instance UID where that is new, too.
+    New(ReadyObject, Option<Uid>),
 }
 
 /// Why a data set is not in its new form.
@@ -166,6 +183,7 @@ pub struct CodecPool {
     state: Mutex<State>,
     freed: Condvar,
     results: Arc<MemoryFiles>,
+    held: Arc<HeldBudget>,
 }
 
 #[derive(Debug, Default)]
@@ -178,12 +196,19 @@ struct State {
 impl CodecPool {
     /// Prepares a pool; no process starts before the first job.
     pub fn new(config: PoolConfig) -> Self {
+        let held = Arc::new(HeldBudget::new(config.held_bytes_max));
         Self {
             config,
             state: Mutex::default(),
             freed: Condvar::new(),
             results: Arc::default(),
+            held,
         }
+    }
+
+    /// Room for objects that wait.
+    pub fn held(&self) -> &Arc<HeldBudget> {
+        &self.held
     }
 
     /// How many objects are worked on at once.
@@ -200,11 +225,24 @@ impl CodecPool {
     ///
     /// Errors: see [`CodecError`]; the data set itself is never changed.
     pub fn transcode(&self, source: &Source<'_>, wish: &Wish) -> Result<Transcoded, CodecError> {
+        self.check_size(source.length)?;
+        match codec_here::transcode_file(source, wish)? {
+            Some(done) => Ok(done),
+            None => self.work(source, wish),
+        }
+    }
+
+    /// Refuses what is larger than the limit.
+    pub(crate) fn check_size(&self, bytes: u64) -> Result<(), CodecError> {
         let limit = self.config.object_bytes_max;
-        if source.length > limit {
-            let bytes = source.length;
+        if bytes > limit {
             return Err(CodecError::TooLarge { bytes, limit });
         }
+        Ok(())
+    }
+
+    /// Has a worker do it.
+    pub(crate) fn work(&self, source: &Source<'_>, wish: &Wish) -> Result<Transcoded, CodecError> {
         let result = self.results.take()?;
         let mut seat = self.take()?;
         let answer = seat
@@ -220,11 +258,14 @@ impl CodecPool {
         drop(seat);
         Ok(match answer? {
             None => Transcoded::Kept,
-            Some((syntax, length)) => Transcoded::New {
-                file: result,
-                length,
-                syntax,
-            },
+            Some(done) => {
+                let object = ReadyObject {
+                    syntax: done.syntax,
+                    content: Content::Shared(result),
+                    length: done.length,
+                };
+                Transcoded::New(object, done.sop_instance)
+            }
         })
     }
 
@@ -280,6 +321,13 @@ impl Drop for Seat<'_> {
     }
 }
 
+/// What a worker says of its result.
+struct Done {
+    syntax: TransferSyntax,
+    length: u64,
+    sop_instance: Option<Uid>,
+}
+
 #[derive(Debug)]
 struct Worker {
     child: Child,
@@ -316,7 +364,7 @@ impl Worker {
         wish: &Wish,
         result: &MemoryFile,
         timeout: Duration,
-    ) -> Result<Option<(TransferSyntax, u64)>, CodecError> {
+    ) -> Result<Option<Done>, CodecError> {
         let request = format!(
             "{} {} {} {}",
             source.offset,
@@ -360,22 +408,26 @@ impl Drop for Worker {
 }
 
 /// What a worker says, checked against the file it filled.
-fn read_answer(
-    answer: &str,
-    result: &MemoryFile,
-) -> Result<Option<(TransferSyntax, u64)>, CodecError> {
+fn read_answer(answer: &str, result: &MemoryFile) -> Result<Option<Done>, CodecError> {
     let (word, rest) = answer.split_once(' ').unwrap_or((answer, ""));
     match word {
         "kept" => Ok(None),
         "failed" => Err(CodecError::Object(rest.to_owned())),
         "done" => {
-            let (syntax, length) = rest.split_once(' ').ok_or(CodecError::Died)?;
-            let syntax = syntax.parse::<Uid>().map_err(|_| CodecError::Died)?;
-            let length: u64 = length.parse().map_err(|_| CodecError::Died)?;
+            let mut words = rest.split(' ');
+            let uid = |word: &str| word.parse::<Uid>().map_err(|_| CodecError::Died);
+            let syntax = uid(words.next().ok_or(CodecError::Died)?)?;
+            let length = words.next().and_then(|word| word.parse().ok());
+            let length: u64 = length.ok_or(CodecError::Died)?;
+            let sop_instance = words.next().map(uid).transpose()?;
             if result.metadata()?.len() != length {
                 return Err(CodecError::Died);
             }
-            Ok(Some((TransferSyntax::from_uid(&syntax), length)))
+            Ok(Some(Done {
+                syntax: TransferSyntax::from_uid(&syntax),
+                length,
+                sop_instance,
+            }))
         }
         _ => Err(CodecError::Died),
     }

@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used)] // tests
 
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 
 use super::*;
 
@@ -25,6 +24,7 @@ fn pool(program: &str, workers: usize, timeout: Duration) -> CodecPool {
         workers,
         timeout,
         object_bytes_max: 1000,
+        held_bytes_max: 1000,
     })
 }
 
@@ -50,22 +50,22 @@ const PATIENT: Duration = Duration::from_secs(60);
 #[test]
 fn a_result_comes_back_in_its_syntax() {
     let program = "os.pwrite(files[1], data[::-1], 0); os.ftruncate(files[1], len(data)); \
-                   peer.send(f'done 1.2.840.10008.1.2.5 {len(data)}'.encode())";
+                   peer.send(f'done 1.2.840.10008.1.2.5 {len(data)} 2.25.7'.encode())";
     let pool = pool(program, 1, PATIENT);
     for data in [b"abc".as_slice(), b"defgh"] {
-        let Transcoded::New {
-            file,
-            length,
-            syntax,
-        } = transcode(&pool, data).unwrap()
-        else {
+        let Transcoded::New(new, uid) = transcode(&pool, data).unwrap() else {
             panic!("kept");
         };
-        let mut text = vec![0; length as usize];
-        file.read_exact_at(&mut text, 0).unwrap();
+        let mut text = Vec::new();
+        new.pieces(|piece| {
+            text.extend_from_slice(piece);
+            Ok(())
+        })
+        .unwrap();
         assert!(text.iter().eq(data.iter().rev()));
-        assert_eq!(length, data.len() as u64);
-        assert_eq!(syntax.uid(), "1.2.840.10008.1.2.5");
+        assert_eq!(new.length, data.len() as u64);
+        assert_eq!(new.syntax.uid(), "1.2.840.10008.1.2.5");
+        assert!(uid.is_some_and(|uid| uid == "2.25.7"));
     }
     assert_eq!(pool.state.lock().count, 1);
 }

@@ -20,7 +20,7 @@ use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
 use crate::error::StoreError;
 use crate::held::Received;
 use crate::locate::Located;
-use crate::memory_file::MemoryFile;
+use crate::ready_object::ReadyObject;
 
 /// The pixel data of one object beyond this stays NKI, and the object is not sent (LIMIT: memory).
 const NKI_BYTES_MAX: u64 = 1 << 30;
@@ -45,13 +45,8 @@ pub struct Conversion {
     pub targets: Targets,
     /// Quality in lossy syntaxes.
     pub quality: u8,
-}
-
-/// An object in a form that the peer takes.
-pub(crate) struct Converted {
-    pub file: MemoryFile,
-    pub length: u64,
-    pub syntax: TransferSyntax,
+    /// A mode that objects go through first, and that leaves them uncompressed.
+    pub mode: Option<Wish>,
 }
 
 impl Conversion {
@@ -66,8 +61,8 @@ impl Conversion {
             return false;
         };
         let first = (self.targets)(located).into_iter().next();
-        self.pool.is_some()
-            && first.is_some_and(|target| !is_sent(TransferSyntax::from_uid(&uid), target))
+        let is_new_syntax = |target| !is_sent(TransferSyntax::from_uid(&uid), target);
+        self.pool.is_some() && (self.mode.is_some() || first.is_some_and(is_new_syntax))
     }
 
     /// The object as rules leave it: its data set in memory, with what is now known of it in `located`.
@@ -105,7 +100,7 @@ impl Conversion {
         located: &Located,
         file: &File,
         syntax: TransferSyntax,
-    ) -> Result<Option<Converted>, String> {
+    ) -> Result<Option<ReadyObject>, String> {
         let Some(pool) = &self.pool else {
             return Ok(None);
         };
@@ -116,6 +111,12 @@ impl Conversion {
             length: located.file_bytes.saturating_sub(offset),
             syntax,
         };
+        // What the mode cannot change goes as it is.
+        if let Some(mode) = &self.mode
+            && let Ok(Transcoded::New(new, _)) = pool.transcode(&source, mode)
+        {
+            return Ok(Some(new));
+        }
         let mut reasons = Vec::new();
         for uid in (self.targets)(located) {
             if is_sent(syntax, uid) {
@@ -124,17 +125,7 @@ impl Conversion {
             let quality = self.quality;
             match pool.transcode(&source, &Wish::Syntax { uid, quality }) {
                 Ok(Transcoded::Kept) => return Ok(None),
-                Ok(Transcoded::New {
-                    file,
-                    length,
-                    syntax,
-                }) => {
-                    return Ok(Some(Converted {
-                        file,
-                        length,
-                        syntax,
-                    }));
-                }
+                Ok(Transcoded::New(new, _)) => return Ok(Some(new)),
                 Err(error) => reasons.push(error.to_string()),
             }
         }
@@ -152,15 +143,14 @@ fn is_sent(stored: TransferSyntax, target: Uid) -> bool {
     stored.uid() == target || is_convertible(stored, TransferSyntax::from_uid(&target))
 }
 
-/// A headerless file whose pixel data is an NKI stream, as a data set with native pixel data;
-/// `None` for all others.
+/// An object whose pixel data is an NKI stream, as a data set with native pixel data; `None` for all others.
 ///
 /// Errors: the file cannot be read, or the stream is damaged.
 pub(crate) fn without_nki(located: &Located, file: &File) -> io::Result<Option<Vec<u8>>> {
     // A row that knows where the pixel data is has no NKI stream in its place.
     let knows_pixels = located.pixel.first().is_some_and(|kind| *kind != 0);
     let headerless = located.file.as_bytes().ends_with(HEADERLESS);
-    if knows_pixels || !headerless {
+    if knows_pixels {
         return Ok(None);
     }
     let syntax = located.transfer_syntax.parse::<Uid>().unwrap_or_default();
@@ -169,7 +159,7 @@ pub(crate) fn without_nki(located: &Located, file: &File) -> io::Result<Option<V
     let length = located.file_bytes.saturating_sub(offset);
     let mut start = vec![0; length.min(PROBE_BYTES as u64) as usize];
     file.read_exact_at(&mut start, offset)?;
-    if !syntax.is_uncompressed() || !may_hold_nki(&start, syntax, length) {
+    if !syntax.is_uncompressed() || !may_hold_nki(&start, syntax, length, headerless) {
         return Ok(None);
     }
     let mut dataset = vec![0; length as usize];
@@ -177,8 +167,9 @@ pub(crate) fn without_nki(located: &Located, file: &File) -> io::Result<Option<V
     native_pixels(&dataset, syntax).map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// Whether elements up to the pixel data name an NKI stream, or the bytes at hand do not tell.
-fn may_hold_nki(start: &[u8], syntax: TransferSyntax, length: u64) -> bool {
+/// Whether elements up to the pixel data name an NKI stream. Where the bytes at hand do not tell, files without
+/// meta information may: all that was ever stored as NKI is in those. In others a peer may have sent one.
+fn may_hold_nki(start: &[u8], syntax: TransferSyntax, length: u64, headerless: bool) -> bool {
     let mut walked = 0;
     for element in Elements::new(start, syntax.encoding()) {
         match element {
@@ -192,12 +183,12 @@ fn may_hold_nki(start: &[u8], syntax: TransferSyntax, length: u64) -> bool {
                 let rest = start.get(walked..).unwrap_or_default();
                 return match read_head(rest, syntax.encoding()) {
                     HeadRead::Head(head) if !head.is_undefined() => head.tag == NKI_DATA,
-                    _ => true,
+                    _ => headerless,
                 };
             }
         }
     }
-    length > start.len() as u64
+    headerless && length > start.len() as u64
 }
 
 fn native_pixels(dataset: &[u8], syntax: TransferSyntax) -> Result<Option<Vec<u8>>, NkiFault> {
@@ -286,12 +277,14 @@ mod tests {
     fn the_start_of_a_file_tells_whether_it_holds_a_stream() {
         let rows = element(ROWS, &[1, 0]);
         let long = [&rows[..], &element(NKI_DATA, &[0; 100])].concat();
-        let holds = |bytes: &[u8], length| may_hold_nki(bytes, SYNTAX, length);
+        let holds = |bytes: &[u8], length| may_hold_nki(bytes, SYNTAX, length, true);
         assert!(holds(&long[..40], long.len() as u64));
         assert!(holds(&long, long.len() as u64));
         let other = [&rows[..], &element(Tag::PIXEL_DATA, &[0; 100])].concat();
         assert!(!holds(&other[..40], other.len() as u64));
         assert!(!holds(&rows, rows.len() as u64));
         assert!(holds(&rows, 1000));
+        assert!(!may_hold_nki(&rows, SYNTAX, 1000, false));
+        assert!(may_hold_nki(&long[..40], SYNTAX, long.len() as u64, false));
     }
 }

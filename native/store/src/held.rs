@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -23,14 +22,15 @@ use pyserver_proto::transfer_syntax::TransferSyntax;
 
 use crate::archive::Archive;
 use crate::calendar::{local_date, unix_time};
-use crate::codec_pool::{self, CodecPool, Transcoded, Wish};
+use crate::codec_held::{HeldObject, NO_ROOM};
+use crate::codec_pool::{CodecPool, Transcoded, Wish};
 use crate::config::Durability;
 use crate::edit::{Edits, splice};
 use crate::error::{STATUS_MISMATCH, STATUS_NOT_UNDERSTOOD, STATUS_OUT_OF_RESOURCES, StoreError};
 use crate::file_object::open_object;
 use crate::filename::NameInputs;
 use crate::incoming::{ReceiveContext, StoreOutcome, not_understood};
-use crate::lookahead::{Content, ReadyObject};
+use crate::ready_object::{Content, ReadyObject};
 
 /// LIMIT: what one object may take in memory; a 512 x 512 image has half a megabyte.
 const MEMORY_BYTES: usize = 4 << 20;
@@ -315,32 +315,24 @@ impl Received {
 
     /// The object as it is now, in another compression; `None` when it has that already.
     ///
-    /// Errors: the codecs cannot do it (`Codec`).
+    /// Errors: the codecs cannot do it, or there is no memory for it (`Codec`).
     pub fn recompressed(&self, pool: &CodecPool, wish: &Wish) -> Result<Option<Self>, StoreError> {
         let syntax = self.instance.syntax();
         if wish.leaves_alone(syntax) {
             return Ok(None);
         }
-        let (file, length) = self.memory_file()?;
-        let source = codec_pool::Source {
-            file: file.as_fd(),
-            offset: 0,
-            length,
-            syntax,
-        };
-        let worked = pool.transcode(&source, wish);
+        let failed = |error| StoreError::io("create", Path::new("a file in memory"), error);
+        let mut held = HeldObject::new(pool.held(), wish, syntax).map_err(failed)?;
+        self.pieces(|piece| {
+            let taken = held.take(piece);
+            taken
+                .then_some(())
+                .ok_or_else(|| StoreError::Codec(NO_ROOM.to_owned()))
+        })?;
+        let worked = held.transcode(pool, syntax, wish);
         match worked.map_err(|error| StoreError::Codec(error.to_string()))? {
             Transcoded::Kept => Ok(None),
-            Transcoded::New {
-                file,
-                length,
-                syntax,
-            } => {
-                let file = file
-                    .into_file()
-                    .map_err(|e| StoreError::io("keep", Path::new("a file in memory"), e))?;
-                Self::of_file(file, (0, length), syntax).map(Some)
-            }
+            Transcoded::New(new, _) => new.into_received().map(Some),
         }
     }
 

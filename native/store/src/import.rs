@@ -9,15 +9,16 @@ use std::path::Path;
 
 use pyserver_proto::scan::HeaderScanner;
 use pyserver_proto::tag::Tag;
+use pyserver_proto::uid::Uid;
 
 use crate::archive::Archive;
-use crate::codec_held::write_file;
 use crate::codec_pool::{CodecPool, Source, Transcoded, Wish};
 use crate::config::Durability;
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::file_object::open_object;
 use crate::filename::name_of_disk;
 use crate::incoming::{Incoming, ReceiveContext, StoreOutcome, not_understood};
+use crate::queue::retargeted;
 use crate::walk_files::relative_to;
 
 impl Archive {
@@ -79,29 +80,30 @@ impl Archive {
             length: size.saturating_sub(offset),
             syntax: opened.layout.syntax,
         };
-        let begin = |syntax| {
+        let mut jobs = jobs.to_vec();
+        let begin = |syntax, new: Option<Uid>| {
+            let uid = new.map(|uid| uid.to_string());
             self.begin(&ReceiveContext {
                 calling_ae,
                 called_ae: "",
                 transfer_syntax: syntax,
                 sop_class_uid: &sop_class,
-                sop_instance_uid: &sop_instance,
+                sop_instance_uid: uid.as_deref().unwrap_or(&sop_instance),
                 durability: Some(Durability::Durable),
             })
         };
         let (mut incoming, warning) = match pool.transcode(&source, &wish) {
-            Ok(Transcoded::New {
-                file,
-                length,
-                syntax,
-            }) => {
-                let mut incoming = begin(syntax)?;
-                write_file(&mut incoming, &file, length)?;
+            Ok(Transcoded::New(new, uid)) => {
+                if let Some(uid) = &uid {
+                    jobs = retargeted(&jobs, &sop_instance, uid.as_str());
+                }
+                let mut incoming = begin(new.syntax, uid)?;
+                new.write_to(&mut incoming)?;
                 (incoming, None)
             }
             kept => {
                 let warning = kept.err().map(|error| format!("stored as it is: {error}"));
-                let mut incoming = begin(opened.layout.syntax)?;
+                let mut incoming = begin(opened.layout.syntax, None)?;
                 opened.pieces(|piece| incoming.write(piece))?;
                 (incoming, warning)
             }

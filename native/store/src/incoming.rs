@@ -255,6 +255,9 @@ impl Incoming {
             self.durability == Durability::Durable,
             &self.shared.spare_files,
         )?;
+        if self.shared.arrivals.are_codecs_busy() {
+            temp.write_alone();
+        }
         let gathered = std::mem::take(&mut self.gathered);
         let (start, dataset) = gathered.split_at(self.dataset_offset.min(gathered.len()));
         if self.converter.is_none() {

@@ -23,40 +23,14 @@ use crate::conversion::{Conversion, without_nki};
 use crate::error::StoreError;
 use crate::held::Received;
 use crate::locate::Located;
-use crate::memory_file::MemoryFile;
+use crate::memory_file::file_of;
+use crate::ready_object::{Content, ReadyObject};
 use crate::virtual_device::device_name;
 
 /// Objects up to this size are read, larger ones are left to the sender.
 const SMALL_BYTES: u64 = 128 * 1024;
 /// An object may be replaced while it is opened; more often than this in a row is a fault.
 const OPEN_TRIES: usize = 4;
-
-/// Where the bytes of a data set are.
-#[derive(Debug)]
-pub enum Content {
-    /// In memory.
-    Memory(Vec<u8>),
-    /// In a file in memory, from its beginning.
-    Shared(MemoryFile),
-    /// In a file, from an offset.
-    File {
-        /// The open file.
-        file: File,
-        /// First byte of the data set.
-        offset: u64,
-    },
-}
-
-/// An object that can be sent.
-#[derive(Debug)]
-pub struct ReadyObject {
-    /// How the data set is encoded.
-    pub syntax: TransferSyntax,
-    /// Its bytes.
-    pub content: Content,
-    /// How many bytes.
-    pub length: u64,
-}
 
 /// One object asked for.
 #[derive(Debug)]
@@ -389,6 +363,13 @@ fn prepare(
                 syntax = syntax_of(&located)?;
             }
         }
+        if let Some(bytes) = native.take_if(|_| conversion.is_some_and(|c| c.needs_codec(&located)))
+        {
+            // A codec is to see what was an NKI stream.
+            file = file_of(&bytes).map_err(|error| unreadable(&located, error))?;
+            located.file_bytes = bytes.len() as u64;
+            located.dataset_offset = 0;
+        }
         let length = dataset_bytes(&located);
         let offset = u64::from(located.dataset_offset);
         if let Some(bytes) = native {
@@ -401,11 +382,7 @@ fn prepare(
         let converted = conversion.map(|conversion| conversion.convert(&located, &file, syntax));
         if let Some(new) = converted.transpose().map_err(StoreError::Codec)?.flatten() {
             located.transfer_syntax = new.syntax.uid().to_string();
-            return Ok(ReadyObject {
-                syntax: new.syntax,
-                length: new.length,
-                content: Content::Shared(new.file),
-            });
+            return Ok(new);
         }
         let content =
             content(file, offset, length, announce).map_err(|error| unreadable(&located, error))?;

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -28,10 +29,7 @@ impl MemoryFiles {
         let free = self.free.lock().pop();
         let file = match free {
             Some(file) => file,
-            None => File::from(rustix::fs::memfd_create(
-                "pyserver-codec",
-                MemfdFlags::CLOEXEC,
-            )?),
+            None => new_file()?,
         };
         Ok(MemoryFile {
             file,
@@ -54,6 +52,18 @@ impl MemoryFile {
         self.files = Arc::default();
         self.file.try_clone()
     }
+}
+
+/// A file in memory with these bytes.
+pub(crate) fn file_of(bytes: &[u8]) -> io::Result<File> {
+    let file = new_file()?;
+    file.write_all_at(bytes, 0)?;
+    Ok(file)
+}
+
+fn new_file() -> io::Result<File> {
+    let file = rustix::fs::memfd_create("pyserver-codec", MemfdFlags::CLOEXEC)?;
+    Ok(File::from(file))
 }
 
 impl Deref for MemoryFile {
@@ -83,7 +93,7 @@ impl Drop for MemoryFile {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)] // tests
 mod tests {
-    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
 

@@ -2,6 +2,7 @@
 
 use crate::archive::Archive;
 use crate::error::StoreError;
+use crate::uidmods::is_uid_record;
 
 /// Changed or finished together in one transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +36,27 @@ impl Archive {
             txn.put_jobs(&added)
         })
     }
+}
+
+/// Work that is to be queued with an object, for that object under another SOP Instance UID. Records of changed
+/// UIDs are no work and stay.
+pub fn retargeted(jobs: &[Vec<u8>], old: &str, new: &str) -> Vec<Vec<u8>> {
+    let field = |field: &[u8]| {
+        let uid = if field == old.as_bytes() {
+            new.as_bytes()
+        } else {
+            field
+        };
+        uid.to_vec()
+    };
+    let job = |job: &Vec<u8>| {
+        if is_uid_record(job) {
+            return job.clone();
+        }
+        let fields: Vec<_> = job.split(|byte| *byte == b'\t').map(field).collect();
+        fields.join(&b'\t')
+    };
+    jobs.iter().map(job).collect()
 }
 
 #[cfg(test)]
@@ -76,5 +98,15 @@ mod tests {
         let left = open().jobs(0, 9).unwrap();
         let expected = [(numbers[1], b"B".to_vec()), (numbers[2], b"c".to_vec())];
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn work_follows_an_object_to_another_uid() {
+        let jobs = [
+            b"export\t1\t1.2.3\tA\tB\t9".to_vec(),
+            b"mirror\t0\t1.2.30\tA".to_vec(),
+        ];
+        let wanted = [b"export\t1\t2.25.7\tA\tB\t9".to_vec(), jobs[1].clone()];
+        assert_eq!(retargeted(&jobs, "1.2.3", "2.25.7"), wanted);
     }
 }

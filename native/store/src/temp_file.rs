@@ -28,6 +28,8 @@ pub(crate) struct TempFile {
     /// Bytes handed to the system or to a writer.
     written: u64,
     write_back: bool,
+    /// Written by its receiver, whoever is free.
+    alone: bool,
     /// Whether the name survives a power cut already.
     name_is_safe: bool,
     writers: Arc<Writers>,
@@ -65,16 +67,24 @@ impl TempFile {
             gathered,
             written: 0,
             write_back: durable,
+            alone: false,
             name_is_safe,
             writers: Arc::clone(writers),
             progress: Arc::default(),
         })
     }
 
+    /// Leaves the writers to others: every core has work already, and to wake one costs more than it saves.
+    /// The write-out is left to the sync that follows at once.
+    pub(crate) fn write_alone(&mut self) {
+        self.alone = true;
+        self.write_back = false;
+    }
+
     /// Appends bytes.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let direct = self.gathered.is_empty() && bytes.len() >= DIRECT_WRITE_BYTES;
-        if direct && !self.progress.is_busy() && !self.writers.is_free() {
+        if direct && (self.alone || (!self.progress.is_busy() && !self.writers.is_free())) {
             return self.write(bytes);
         }
         let mut rest = bytes;

@@ -214,15 +214,7 @@ impl UidChanges {
         } else {
             self.resolve(prefix, &wanted, stage, "newuids")?
         };
-        let mut change = |tag: Tag, uid: &str| {
-            if except.covers(tag, uid) {
-                return None;
-            }
-            new.get(uid).cloned()
-        };
-        let count = instance
-            .change_uids(&mut change)
-            .map_err(|error| refused(&error))?;
+        let count = put(instance, &new, except)?;
         Ok((count, fresh.iter().map(UidMod::record).collect()))
     }
 
@@ -239,16 +231,25 @@ impl UidChanges {
                 old.insert(uid, original);
             }
         }
-        let mut change = |tag: Tag, uid: &str| {
-            if except.covers(tag, uid) {
-                return None;
-            }
-            old.get(uid).cloned()
-        };
-        instance
-            .change_uids(&mut change)
-            .map_err(|error| refused(&error))
+        put(instance, &old, except)
     }
+}
+
+/// Puts the UIDs of a table in place of others; how many values changed.
+fn put(
+    instance: &mut Instance,
+    table: &HashMap<String, String>,
+    except: &Except,
+) -> Result<usize, StoreError> {
+    let mut change = |tag: Tag, uid: &str| {
+        if except.covers(tag, uid) {
+            return None;
+        }
+        table.get(uid).cloned()
+    };
+    instance
+        .change_uids(&mut change)
+        .map_err(|error| refused(&error))
 }
 
 fn refused(error: &EditError) -> StoreError {

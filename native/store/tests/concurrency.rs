@@ -8,7 +8,8 @@ use pyserver_proto::transfer_syntax::Encoding;
 use pyserver_store::config::Durability;
 use pyserver_store::filename::NameSyntax;
 use pyserver_store::fsck::FsckOptions;
-use pyserver_store::lookahead::{Content, LookAhead};
+use pyserver_store::lookahead::LookAhead;
+use pyserver_store::ready_object::Content;
 use pyserver_store::schema::Level;
 
 const THREADS: u64 = 8;

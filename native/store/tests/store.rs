@@ -323,7 +323,8 @@ fn files_are_added_by_the_same_rules() {
 
 #[test]
 fn objects_come_out_ahead_in_order_and_missing_ones_as_errors() {
-    use pyserver_store::lookahead::{Content, LookAhead};
+    use pyserver_store::lookahead::LookAhead;
+    use pyserver_store::ready_object::Content;
     let home = tempfile::tempdir().unwrap();
     let archive = open(config(home.path()));
     let sizes = [300, 200_000, 90_000, 400_000, 64, 150_000];

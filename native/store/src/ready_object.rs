@@ -1,0 +1,118 @@
+//! A whole data set in one form: ready to be sent, stored or looked at.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use pyserver_proto::transfer_syntax::TransferSyntax;
+
+use crate::error::StoreError;
+use crate::held::Received;
+use crate::incoming::Incoming;
+use crate::memory_file::MemoryFile;
+
+/// Bytes that are stored first: enough for a header, so that the rest goes to the disk from where it is.
+const FIRST_BYTES: usize = 68 * 1024;
+/// Bytes read from a file at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Where the bytes of a data set are.
+#[derive(Debug)]
+pub enum Content {
+    /// In memory.
+    Memory(Vec<u8>),
+    /// In a file in memory, from its beginning.
+    Shared(MemoryFile),
+    /// In a file, from an offset.
+    File {
+        /// The open file.
+        file: File,
+        /// First byte of the data set.
+        offset: u64,
+    },
+}
+
+/// An object that can be sent.
+#[derive(Debug)]
+pub struct ReadyObject {
+    /// How the data set is encoded.
+    pub syntax: TransferSyntax,
+    /// Its bytes.
+    pub content: Content,
+    /// How many bytes.
+    pub length: u64,
+}
+
+impl ReadyObject {
+    /// Hands out the bytes: a short piece, then long ones.
+    pub fn pieces(
+        &self,
+        mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match &self.content {
+            Content::Memory(bytes) => in_two(bytes, &mut take),
+            Content::Shared(file) => read_pieces(file, 0, self.length, take),
+            Content::File { file, offset } => read_pieces(file, *offset, self.length, take),
+        }
+    }
+
+    /// Stores the data set.
+    pub fn write_to(&self, incoming: &mut Incoming) -> Result<(), StoreError> {
+        self.pieces(|piece| incoming.write(piece))
+    }
+
+    /// Appends the data set to a file.
+    pub fn copy_to(&self, file: &mut File) -> io::Result<()> {
+        let copied = self.pieces(|piece| {
+            let written = file.write_all(piece);
+            written.map_err(|error| StoreError::io("write", Path::new("a file"), error))
+        });
+        copied.map_err(io::Error::other)
+    }
+
+    /// The object, for rules to see.
+    ///
+    /// Errors: it is not to be understood.
+    pub fn into_received(self) -> Result<Received, StoreError> {
+        let (file, offset) = match self.content {
+            Content::Memory(bytes) => return Received::from_dataset(bytes, self.syntax),
+            Content::Shared(file) => {
+                let file = file.into_file();
+                let kept = |e| StoreError::io("keep", Path::new("a file in memory"), e);
+                (file.map_err(kept)?, 0)
+            }
+            Content::File { file, offset } => (file, offset),
+        };
+        Received::of_file(file, (offset, self.length), self.syntax)
+    }
+}
+
+/// Hands out a part of a file, a short piece first.
+pub(crate) fn read_pieces(
+    file: &File,
+    offset: u64,
+    length: u64,
+    mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut buffer = vec![0; length.min(PIECE_BYTES as u64) as usize];
+    let mut at = 0;
+    while at < length {
+        let wanted = (length - at).min(PIECE_BYTES as u64) as usize;
+        let part = buffer.get_mut(..wanted).unwrap_or_default();
+        file.read_exact_at(part, offset + at)
+            .map_err(|error| StoreError::io("read", Path::new("an object"), error))?;
+        in_two(part, &mut take)?;
+        at += wanted as u64;
+    }
+    Ok(())
+}
+
+fn in_two(
+    bytes: &[u8],
+    take: &mut impl FnMut(&[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let (first, rest) = bytes.split_at(FIRST_BYTES.min(bytes.len()));
+    take(first)?;
+    if rest.is_empty() { Ok(()) } else { take(rest) }
+}
