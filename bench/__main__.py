@@ -99,7 +99,7 @@ def main(words: list[str]) -> int:
     with (
         tempfile.TemporaryDirectory(dir=(options.folder or out).absolute()) as folder,
         quiet.Awake(options.awake),
-        closing(quiet.Memory(Path(folder), wanted=not options.smoke)) as memory_filler,
+        closing(quiet.Memory(wanted=not options.smoke)) as memory_filler,
     ):
         quiet.spread_folders(Path(folder))
         setting = Setting(

@@ -1,8 +1,8 @@
 """Makes runs comparable on a virtual machine, without changing the machine.
 
-Three effects are larger than most differences between servers. Memory that the guest has not
-touched lately was given back to the host, so that its first use costs a fault in the host for
-every page: a 512 KB file then takes 1.4 ms instead of 0.2 ms. A halted core takes tens of
+Three effects are larger than most differences between servers. Free memory
+was given back to the host, so that its first use costs a fault in the host for every page: a
+512 KB file then takes 1.4 ms instead of 0.2 ms. A halted core takes tens of
 microseconds to wake, on every message of a conversation between two cores. And ext4 avoids
 inodes that were deleted in the last minutes by walking past them one by one: creating a file
 beside the remains of the run before takes 280 us instead of 8 us.
@@ -10,6 +10,7 @@ beside the remains of the run before takes 280 us instead of 8 us.
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import subprocess
@@ -17,46 +18,53 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-CHUNK = 1 << 20
-STRIDE = 256 * CHUNK
-# The kernel keeps some memory free by itself; this is above its watermarks.
-FREE_BYTES = 1_000_000_000
+# Blocks of free memory from this order of pages on are given to the host.
+GIVEN_ORDER = 9
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# One page in so many is kept, so that no block of that order gets whole again.
+KEPT_EVERY = 256
+# Left alone: the kernel's own reserve and what the servers use beside the files.
+WHOLE_BYTES_MAX = 1_000_000_000
+# Linux: fault pages in for writing; not in Python's mmap.
+MADV_POPULATE_WRITE = 23
 # A run's folder above this is removed when the run ends.
 KEPT_BYTES_MAX = 300_000_000
 BLOCK_BYTES = 512
 
 
 class Memory:
-    """Fills free memory with clean page cache, as on a server that has run for a while.
+    """Breaks free memory up, as on a server that has run for a while.
 
-    New pages then come from what was read here, which the kernel drops first, and not from
-    memory that the host must find. The file read is one hole: it takes no disk space.
+    The guest gives every whole block of 2 MB that is free back to the host. Here all such blocks
+    are touched and then freed again but for a page in each, so that new pages come from memory
+    that the host has backed already, whoever asks for them.
     """
 
-    def __init__(self, folder: Path, *, wanted: bool) -> None:
+    def __init__(self, *, wanted: bool) -> None:
         self._wanted = wanted
-        self._bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        self._buffer = bytearray(CHUNK)
-        self._at = 0
-        path = folder / "hole"
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        path.unlink()
-        os.ftruncate(self._file, self._bytes * 4)
+        self._kept: list[mmap.mmap] = []
 
     def fill(self) -> None:
-        """Reads until little memory is free or reading no longer changes that."""
-        free = _free_bytes() if self._wanted else 0
-        while free > FREE_BYTES:
-            for _ in range(STRIDE // CHUNK):
-                os.preadv(self._file, [self._buffer], self._at)
-                self._at = (self._at + CHUNK) % (self._bytes * 4)
-            before, free = free, _free_bytes()
-            if before - free < STRIDE // 4:
-                return
+        """Breaks the blocks that are whole by now."""
+        # The kernel takes broken blocks first, so that all free memory has to be taken.
+        if self._wanted and _whole_bytes() > WHOLE_BYTES_MAX:
+            self._break(_free_bytes() - WHOLE_BYTES_MAX)
+
+    def _break(self, length: int) -> None:
+        kept = mmap.mmap(
+            -1, length // PAGE_BYTES * PAGE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        )
+        kept.madvise(mmap.MADV_NOHUGEPAGE)
+        kept.madvise(MADV_POPULATE_WRITE)
+        step = KEPT_EVERY * PAGE_BYTES
+        for start in range(PAGE_BYTES, len(kept), step):
+            kept.madvise(mmap.MADV_DONTNEED, start, min(step - PAGE_BYTES, len(kept) - start))
+        self._kept.append(kept)
 
     def close(self) -> None:
         """Gives the memory back."""
-        os.close(self._file)
+        for kept in self._kept:
+            kept.close()
 
 
 def _free_bytes() -> int:
@@ -64,6 +72,15 @@ def _free_bytes() -> int:
         if line.startswith("MemFree:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _whole_bytes() -> int:
+    """Free memory in blocks that the guest gives to the host."""
+    pages = 0
+    for line in Path("/proc/buddyinfo").read_text().splitlines():
+        counts = line.split("zone", 1)[1].split()[1:]
+        pages += sum(int(n) << order for order, n in enumerate(counts) if order >= GIVEN_ORDER)
+    return pages * PAGE_BYTES
 
 
 def spread_folders(folder: Path) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "StoreError",
     "UidTable",
     "WorkQueue",
+    "Worklist",
     "clonedb",
     "convert_dataset",
     "echo",
@@ -259,6 +260,21 @@ class WorkQueue:
         """Take records off, change others, add new ones: all or none, durable on return."""
 
 @final
+class Worklist:
+    """Scheduled procedure steps of an archive, by element (`gggg,eeee` or keyword). They are in the
+    database where there is one, else in the index."""
+
+    def __new__(cls, archive: Archive) -> Worklist:
+        """The worklist of this archive."""
+
+    def entries(self, keys: dict[str, str] = ...) -> list[dict[str, str]]:
+        """Entries with exactly these values; elements that were never filled are left out."""
+
+    def change(self, removed: list[dict[str, str]], added: list[dict[str, str]]) -> int:
+        """Take out the entries with the values of one of `removed`, then add others: all or
+        nothing. How many went."""
+
+@final
 class Archive:
     """Files and index. One process at a time; closes on `close` or when collected."""
 
@@ -291,6 +307,9 @@ class Archive:
 
     def dump_table(self, name: str) -> list[dict[str, str | None]]:
         """All rows of one table (`DICOMPatients`, ...), columns as Conquest has them."""
+
+    def set_file_suffix(self, suffix: str) -> None:
+        """Have a text put behind the names of files of objects that arrive from now on."""
 
     def delete(self, level: str, uid: str | list[str]) -> dict[str, int]:
         """Delete exactly these patients (by ID), studies, series or images; files follow soon."""

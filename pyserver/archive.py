@@ -7,11 +7,16 @@ through its socket. Both answer in plain dictionaries, so a command cannot tell 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 from pyserver.config.settings import Settings
 from pyserver.config.sop_list import retrieval_classes
 from pyserver.config.virtual_servers import virtual_server
+from pyserver.errors import ConfigError
+from pyserver.hl7_orders import is_hl7
+from pyserver.worklist import Worklist
 
 Progress = Callable[[str, int, int], None]
 Keys = Mapping[str, str | list[str]]
@@ -47,6 +52,16 @@ class ArchiveAccess(Protocol):
 
     def regen(self, scope: Mapping[str, str], progress: Progress) -> dict[str, Any]:
         """Rebuild the index from files."""
+
+    def worklist_load(self, path: str) -> dict[str, int]:
+        """Enter the orders of an HL7 file into the worklist: how many were added, replaced,
+        cancelled."""
+
+    def worklist_add(self, values: Mapping[str, str]) -> None:
+        """Add an entry to the worklist, by columns, keywords or tags."""
+
+    def worklist_remove(self, keys: Mapping[str, str]) -> int:
+        """Remove the entries of the worklist with exactly these values; how many went."""
 
     def fsck(self, repair: bool, verify_hash: bool, progress: Progress) -> dict[str, Any]:
         """Compare index and files."""
@@ -154,8 +169,10 @@ class LocalArchive:
         get: NativeGet,
         clone: NativeClone,
         codecs: Any = None,
+        worklist: Worklist | None = None,
     ) -> None:
         self._native = native
+        self._worklist = worklist
         self._codecs = codecs
         self._get = get
         self._clone = clone
@@ -236,10 +253,27 @@ class LocalArchive:
         """Store an object as it is, and queue work in the same transaction."""
         return self._native.store(instance, calling_ae, "", device, list(jobs))
 
+    def worklist_load(self, path: str) -> dict[str, int]:
+        return asdict(self._needed_worklist().load(Path(path)))
+
+    def worklist_add(self, values: Mapping[str, str]) -> None:
+        self._needed_worklist().add(values)
+
+    def worklist_remove(self, keys: Mapping[str, str]) -> int:
+        return self._needed_worklist().remove(keys)
+
+    def _needed_worklist(self) -> Worklist:
+        if self._worklist is None:
+            raise ConfigError("this archive was opened without its worklist")
+        return self._worklist
+
     def _add_one(self, path: str, calling_ae: str) -> dict[str, Any]:
         try:
             if self._native.is_being_removed(path):
                 return _refused("the file of a deleted object, about to be removed")
+            if self._worklist is not None and is_hl7(Path(path)):
+                loaded = self._worklist.load(Path(path))
+                return {"status": 0, "outcome": "worklist", "file": "", "reason": str(loaded)}
             return self.add_file(path, calling_ae)
         except Exception as error:
             # One file that cannot be read must not end the run; the caller lists it.

@@ -200,6 +200,15 @@ class RemoteArchive:
     def regen(self, scope: Mapping[str, str], progress: Progress) -> dict[str, Any]:
         return self._dict("regen", progress, scope=dict(scope))
 
+    def worklist_load(self, path: str) -> dict[str, int]:
+        return self._dict("worklist_load", path=path)
+
+    def worklist_add(self, values: Mapping[str, str]) -> None:
+        self._client.call("worklist_add", values=dict(values))
+
+    def worklist_remove(self, keys: Mapping[str, str]) -> int:
+        return int(self._client.call("worklist_remove", keys=dict(keys)))
+
     def fsck(self, repair: bool, verify_hash: bool, progress: Progress) -> dict[str, Any]:
         return self._dict("fsck", progress, repair=repair, verify_hash=verify_hash)
 

@@ -35,6 +35,7 @@ from pyserver.policy.repeats import Repeats
 from pyserver.policy.rules import Rules, about_regen, make_rules, make_services
 from pyserver.rates import RateMeter
 from pyserver.status import collect_status
+from pyserver.worklist import Worklist
 
 ERROR, WARNING, INFO = 0, 1, 2
 
@@ -109,10 +110,18 @@ class Service:
         )
         self._codecs = make_pool(self.settings.codecs)
         self._server = _native.Server(self._archive, native, self._codecs)
-        self.access = LocalArchive(
-            self._archive, self.settings, _native.get, _native.clonedb, self._codecs
-        )
         self._uids = self._uid_table(self.settings)
+        self._worklist = Worklist(
+            _native.Worklist(self._archive), native["dicom_sql"], self._fresh_uid
+        )
+        self.access = LocalArchive(
+            self._archive,
+            self.settings,
+            _native.get,
+            _native.clonedb,
+            self._codecs,
+            self._worklist,
+        )
         self._forwards = Forwards(self.settings, self.log)
         self._repeats = Repeats(home, self.log)
         self._exports = Exports(
@@ -261,10 +270,17 @@ class Service:
             "merge": self._merge,
             "move_device": self._move_device,
             "clonedb": access.clonedb,
+            "worklist_load": access.worklist_load,
+            "worklist_add": access.worklist_add,
+            "worklist_remove": access.worklist_remove,
+            "test_mode": self._archive.set_file_suffix,
         }
 
     def _uid_table(self, settings: Settings) -> _native.UidTable:
         return _native.UidTable(self._archive, settings.native.uid_prefix)
+
+    def _fresh_uid(self) -> str:
+        return self._uids.fresh()
 
     def _services(self, settings: Settings) -> Services:
         def queue(payload: bytes) -> None:
@@ -278,6 +294,7 @@ class Service:
             self._forwards,
             queue,
             self._codecs,
+            self._worklist,
             self._repeats.add,
         )
 

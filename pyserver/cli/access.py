@@ -17,6 +17,7 @@ from pyserver.pixels.pool import make_pool
 from pyserver.policy.context import WARNING
 from pyserver.policy.offline import with_converters
 from pyserver.service import make_folders
+from pyserver.worklist import Worklist
 
 CALLED_DEFAULT = "ANY-SCP"
 CALLING_DEFAULT = "PYSERVER"
@@ -35,13 +36,16 @@ def open_archive(args: argparse.Namespace, out: Output) -> Iterator[ArchiveAcces
         archive = open_with_database(settings, progress, out.complain)
     try:
         pool = make_pool(settings.codecs)
-        access = LocalArchive(archive, settings, _native.get, _native.clonedb, pool)
+        uids = _native.UidTable(archive, settings.native.uid_prefix)
+        entries = _native.Worklist(archive)
+        worklist = Worklist(entries, settings.native.dicom_sql, uids.fresh)
+        access = LocalArchive(archive, settings, _native.get, _native.clonedb, pool, worklist)
 
         def log(level: int, text: str) -> None:
             if level <= WARNING:
                 out.complain(text)
 
-        with with_converters(access, archive, settings, pool, log):
+        with with_converters(access, archive, settings, pool, worklist, log):
             yield access
     finally:
         archive.close()

@@ -6,6 +6,7 @@ folder, or carried out here when none runs.
 """
 
 import argparse
+import csv
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from pyserver.archive import ArchiveAccess
 from pyserver.cli import clone
 from pyserver.cli import dgate_images as images
 from pyserver.cli.access import open_archive, resolve_peer
-from pyserver.cli.command import DONE, FAILED, PARTLY, optional_settings, settings_of
+from pyserver.cli.command import DONE, FAILED, PARTLY, home_folder, optional_settings, settings_of
 from pyserver.cli.output import Output
+from pyserver.control import ControlClient
 from pyserver.errors import PyserverError, UsageError
 from pyserver.incoming import is_stored
+from pyserver.index.tables import WORKLIST
 
 Run = Callable[[argparse.Namespace, Output, str], int]
 
@@ -27,6 +30,9 @@ Run = Callable[[argparse.Namespace, Output, str], int]
 UP, DOWN = "is UP", "is DOWN"
 ECHO_TIMEOUT_S = 10.0
 
+
+# The manual's number for the table of the worklist.
+CLEAR_WORKLIST = "2"
 
 PICTURE = "FILE,SIZE,OUT,LEVEL/WINDOW/FRAME"
 
@@ -108,6 +114,40 @@ def _regen(scope: str | None) -> Run:
     return run
 
 
+def _loadhl7(args: argparse.Namespace, out: Output, argument: str) -> int:
+    if not Path(argument).is_file():
+        raise UsageError(f"{argument!r} is not a file")
+    with open_archive(args, out) as archive:
+        archive.worklist_load(str(Path(argument).absolute()))
+    return DONE
+
+
+def _addrecord(args: argparse.Namespace, out: Output, argument: str) -> int:
+    table, names, texts, *_ = (*argument.split("|", 2), "", "")
+    if table.casefold() != WORKLIST.casefold():
+        raise UsageError(f"rows of {table} follow its objects; only {WORKLIST} takes others")
+    columns = [name.strip() for name in names.split(",")]
+    values = next(csv.reader([texts], quotechar="'", skipinitialspace=True), [])
+    if len(values) != len(columns):
+        raise UsageError(f"{len(columns)} columns, but {len(values)} values")
+    with open_archive(args, out) as archive:
+        archive.worklist_add(dict(zip(columns, values, strict=True)))
+    return DONE
+
+
+def _initializetables(args: argparse.Namespace, out: Output, argument: str) -> int:
+    if argument != CLEAR_WORKLIST:
+        raise UsageError("only :2, the worklist, is cleared; `--regen:` makes the others anew")
+    with open_archive(args, out) as archive:
+        archive.worklist_remove({})
+    return DONE
+
+
+def _testmode(args: argparse.Namespace, _out: Output, argument: str) -> int:
+    ControlClient(home_folder(args)).call("test_mode", suffix=argument)
+    return DONE
+
+
 COMMANDS = (
     Row("clonedb", "AE", _clonedb, "copy the index of a server, without the objects"),
     Row("echo", "AE", _echo, "ask a server whether it is there"),
@@ -119,6 +159,15 @@ COMMANDS = (
     Row("regen", "", _regen(None), "rebuild the index from all files"),
     Row("regendevice", "MAGn", _regen("device"), "rebuild it from the files of a device"),
     Row("regenfile", "FILE", _regen("file"), "rebuild it from one file"),
+    Row("loadhl7", "FILE", _loadhl7, "enter the orders of an HL7 file into the worklist"),
+    Row(
+        "addrecord",
+        f"{WORKLIST}|COLUMNS|VALUES",
+        _addrecord,
+        "add a row to the worklist: names with commas, values in '' with commas",
+    ),
+    Row("initializetables", CLEAR_WORKLIST, _initializetables, "clear the worklist"),
+    Row("testmode", "TEXT", _testmode, "put a text behind the names of files from now on"),
     Row("compress", "FILE,MODE,OUT", images.compress, "a copy of a file in another compression"),
     Row("uncompress", "FILE,OUT", images.uncompress, "an uncompressed copy of a file"),
     Row("count_frames", "FILE", images.count_frames, "the number of frames"),

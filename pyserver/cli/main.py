@@ -6,7 +6,18 @@ import sys
 from collections.abc import Sequence
 
 from pyserver import __version__, _native
-from pyserver.cli import admin, archive, clone, image, merge, network, queue, recompress, serve
+from pyserver.cli import (
+    admin,
+    archive,
+    clone,
+    image,
+    merge,
+    network,
+    queue,
+    recompress,
+    serve,
+    worklist,
+)
 from pyserver.cli.command import FAILED, Command
 from pyserver.cli.output import Output
 from pyserver.errors import PyserverError
@@ -16,7 +27,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141
 
 GROUPS: dict[str, tuple[Command, ...]] = {
     "server": serve.COMMANDS + admin.COMMANDS + queue.COMMANDS,
-    "archive": archive.COMMANDS + merge.COMMANDS,
+    "archive": archive.COMMANDS + merge.COMMANDS + worklist.COMMANDS,
     "network": network.COMMANDS + clone.COMMANDS,
     "pictures": image.COMMANDS + recompress.COMMANDS,
 }

@@ -80,11 +80,8 @@ HOOKS = (
 )
 HOOKS_TO_COME = frozenset(
     (
-        "WorkListQuery",
-        "ModalityWorkListQueryResult",
         "VirtualServerQuery",
         "VirtualServerQueryResult",
-        "RejectedImageWorkList",
         "Archive",
     )
 )

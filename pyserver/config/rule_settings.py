@@ -13,6 +13,9 @@ class RuleSettings:
     folders: tuple[Path, ...]
     processes_max: int
     time_limit_s: float
+    worklist_mode: int
+    """0: objects stay as they come; 1: their worklist entry corrects them; 2: without one they are
+    refused."""
 
 
 @dataclass(frozen=True, slots=True)

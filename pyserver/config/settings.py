@@ -80,6 +80,7 @@ class NativeSettings:
     scan_elements_max: int
     header_bytes_max: int
     dataset_bytes_max: int
+    worklist_charset: str
     incoming_compression: str
     lossy_quality: int
     uid_prefix: str
@@ -352,6 +353,15 @@ class _Reader(ItemReader):
             release=self.flag("ForwardAssociationRelease"),
         )
 
+    def worklist_charset(self) -> str:
+        """Character set of worklist answers, empty for none."""
+        older = self.find("WorkListReturnsISO_IR_100")
+        newer = self.find("WorkListReturnsISO_IR")
+        if newer is None and older is not None and not self.flag("WorkListReturnsISO_IR_100"):
+            return ""
+        number = self.number("WorkListReturnsISO_IR")
+        return f"ISO_IR {number}" if number else ""
+
     def rules(self) -> RuleSettings:
         return RuleSettings(
             reject_on_error=self.choice("OnConverterError") == "reject",
@@ -361,6 +371,7 @@ class _Reader(ItemReader):
             ),
             processes_max=self.number("ConverterProcessesMax"),
             time_limit_s=self.number("ConverterTimeLimit"),
+            worklist_mode=self.number("WorkListMode"),
         )
 
     def _native(
@@ -418,6 +429,7 @@ class _Reader(ItemReader):
             scan_elements_max=self.number("ScanElementsMax"),
             header_bytes_max=self.number("HeaderBytesMax"),
             dataset_bytes_max=self.number("DatasetBytesMax"),
+            worklist_charset=self.worklist_charset(),
             incoming_compression=self.mode("IncomingCompression"),
             lossy_quality=self.number("LossyQuality"),
             uid_prefix=self.text("UIDPrefix"),

@@ -5,27 +5,29 @@ short the archive's own log tells again, and `sync` is what it waits for before 
 kept as it came. Blanks stand for what was never written, so an empty value is none.
 """
 
+import contextlib
 import fcntl
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pyserver.index.dbf import ALIVE, NAME_MAX, WIDTH_MAX, DbfError, DbfFile, Field, split
-from pyserver.index.dbf_index import MemoryIndex, ScanIndex, TableIndex
-from pyserver.index.dbf_query import Joined, Query
-from pyserver.index.driver import Condition, DatabaseRefused, Place, Row, Value
+from pyserver.index.dbf import ALIVE, WIDTH_MAX, DbfError, DbfFile, Field, split
+from pyserver.index.dbf_query import Joined
+from pyserver.index.dbf_table import DbaseTable, WorklistTable, as_bytes, dbf_name
+from pyserver.index.driver import DatabaseRefused, Query, Row, Value
 from pyserver.index.sql import chunks
 from pyserver.index.tables import (
-    FILE_COLUMNS,
     IMAGE,
     PATIENT,
     SERIES,
     STUDY,
     UIDMODS,
     UIDMODS_TYPES,
+    WORKLIST_LEVEL,
     Schema,
     Table,
 )
@@ -36,97 +38,6 @@ NUMBER_WIDTH = 10
 LOCK_NAME = ".pyserver.lock"
 
 Say = Callable[[str], None]
-
-
-class DbaseTable:
-    """One of the four tables: its file, and where its rows are."""
-
-    def __init__(self, layout: Table, file: DbfFile, in_memory: bool) -> None:
-        self.layout, self.file = layout, file
-        places = file.places()
-        self.columns = [places[dbf_name(column.name)] for column in layout.columns]
-        self.key, self.link = self.columns[0], self.columns[-1]
-        if layout.level == PATIENT:
-            self.link = slice(0, 0)
-        names = [dbf_name(name) for name in layout.written]
-        at = {name: number for number, name in enumerate(names)}
-        self._written = [(at.get(field.name.upper()), field) for field in file.fields]
-        of_file = FILE_COLUMNS if layout.level == IMAGE else ()
-        self.file_places = [places[dbf_name(name)] for name in of_file]
-        self.index: TableIndex
-        if in_memory:
-            self.index = MemoryIndex(file, self.key, self.link)
-        else:
-            self.index = ScanIndex(file, self.key, self.link)
-
-    def put(self, rows: Sequence[Row]) -> None:
-        """Enter rows, or change those with their keys."""
-        records = [self._encode(row) for row in rows]
-        known = self.index.records(self.key_of(record) for record in records)
-        fresh: dict[bytes, bytes] = {}
-        for record in records:
-            key = self.key_of(record)
-            if key in known:
-                self._change(known[key], key, record)
-            else:
-                fresh[key] = record
-        first = self.file.append(list(fresh.values()))
-        for number, (key, record) in enumerate(fresh.items(), first):
-            self.index.put(number, key, record[self.link].rstrip(b" "))
-
-    def delete(self, keys: Iterable[bytes]) -> None:
-        """Mark the rows with these keys."""
-        for key, number in self.index.records(keys).items():
-            record = self.file.read(number)
-            self.file.delete(number)
-            self.index.drop(number, key, record[self.link].rstrip(b" "))
-
-    def key_of(self, record: bytes) -> bytes:
-        """The key of a record."""
-        return record[self.key].rstrip(b" ")
-
-    def record(self, key: bytes) -> bytes | None:
-        """The record with a key."""
-        number = self.index.records([key]).get(key)
-        return None if number is None else self.file.read(number)
-
-    def read(self, numbers: Sequence[int]) -> Iterator[bytes]:
-        """Records that are alive, those that are side by side with one read."""
-        start = 0
-        for at in range(1, len(numbers) + 1):
-            if at < len(numbers) and numbers[at] == numbers[at - 1] + 1:
-                continue
-            block = self.file.read(numbers[start], at - start)
-            for record in split(block, self.file.record_bytes):
-                if record[0] == ALIVE:
-                    yield record
-            start = at
-
-    def _change(self, number: int, key: bytes, record: bytes) -> None:
-        """Overwrite a row; columns that are not ours stay."""
-        old = self.file.read(number)
-        new = bytearray(record)
-        at = 1
-        for source, field in self._written:
-            if source is None:
-                new[at : at + field.width] = old[at : at + field.width]
-            at += field.width
-        was, now = old[self.link].rstrip(b" "), record[self.link].rstrip(b" ")
-        self.file.overwrite(number, bytes(new))
-        if was != now:
-            self.index.drop(number, key, was)
-            self.index.put(number, key, now)
-
-    def _encode(self, row: Row) -> bytes:
-        parts = [b" "]
-        for source, field in self._written:
-            value = None if source is None else row[source]
-            if value is None:
-                parts.append(b" " * field.width)
-                continue
-            data = as_bytes(value)[: field.width]
-            parts.append(data.rjust(field.width) if field.kind == "N" else data.ljust(field.width))
-        return b"".join(parts)
 
 
 class DbaseDriver:
@@ -208,20 +119,16 @@ class DbaseDriver:
         for table in self.tables:
             table.file.sync()
 
-    def find(
-        self,
-        level: int,
-        columns: Sequence[Place],
-        counts: Sequence[int],
-        sop_classes: bool,
-        file: bool,
-        conditions: Sequence[Condition],
-        sort: Place | None,
-    ) -> Iterator[list[Row]]:
+    def find(self, query: Query) -> Iterator[list[Row]]:
         """See `Driver.find`."""
-        query = Query(level, columns, counts, sop_classes, file, conditions)
+        if query.level == WORKLIST_LEVEL:
+            with self._lock, self._worklist() as table:
+                page = list(table.narrowed(query))
+            if page:
+                yield page
+            return
         begun, taken, found = time.monotonic(), 0.0, 0
-        for page in self._pages(query, sort):
+        for page in self._pages(query):
             taken += time.monotonic() - begun
             found += len(page)
             if page:
@@ -229,8 +136,15 @@ class DbaseDriver:
             begun = time.monotonic()
         taken += time.monotonic() - begun
         if 0 < self._long_query_s < taken:
-            name = self.schema.tables[level].name
+            name = self.schema.tables[query.level].name
             self._say(f"dBase: a query of {name} took {taken * 1000:.0f} ms ({found} rows)")
+
+    def change_worklist(
+        self, removed: Sequence[Sequence[tuple[int, Value]]], rows: Sequence[Row]
+    ) -> int:
+        """See `Driver.change_worklist`."""
+        with self._lock, self._worklist() as table:
+            return table.change(removed, rows)
 
     def counts(self) -> tuple[int, int, int, int]:
         """Rows per level."""
@@ -272,6 +186,18 @@ class DbaseDriver:
             fcntl.flock(self._claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DbfError(f"{self.folder} is in use by another process") from error
+
+    @contextlib.contextmanager
+    def _worklist(self) -> Iterator[WorklistTable]:
+        """The worklist, opened for one use: other programs may fill it."""
+        try:
+            file = DbfFile(self._path(self.schema.worklist.name))
+            try:
+                yield WorklistTable(self.schema.worklist, file)
+            finally:
+                file.close()
+        except (OSError, DbfError) as error:
+            raise _refused(error) from error
 
     def _open(self, name: str, types: dict[str, str]) -> tuple[DbfFile, bool]:
         """A file with these columns, and whether it had to get some of them."""
@@ -318,24 +244,25 @@ class DbaseDriver:
             found = [table.key_of(record) for record in table.read(table.index.below(found))]
         return found
 
-    def _pages(self, query: Query, sort: Place | None) -> Iterator[list[Row]]:
+    def _pages(self, query: Query) -> Iterator[list[Row]]:
         with self._lock:
             narrowed = self._narrowed(query)
-        if narrowed is not None and query.file and query.level == IMAGE and sort is None:
+        if narrowed is not None and query.file and query.level == IMAGE and query.sort is None:
             # Images of one series together: what they share is encoded once.
-            sort = (SERIES, 0)
+            query = replace(query, sort=(SERIES, 0))
         numbers = range(self.tables[query.level].file.count) if narrowed is None else narrowed
+        sort = query.sort
         if sort is None:
             for part in chunks(numbers, PAGE_ROWS):
                 with self._lock:
-                    page = [joined.row() for joined in self._joined(query, part, None)]
+                    page = [joined.row() for joined in self._joined(query, part)]
                 yield page
             return
         own = (query.level, 0)
         with self._lock:
             ordered = [
                 (joined.value(sort), joined.value(own), joined.row())
-                for joined in self._joined(query, numbers, sort)
+                for joined in self._joined(query, numbers)
             ]
         ordered.sort(key=lambda found: found[:2])
         yield from ([row for _, _, row in part] for part in chunks(ordered, PAGE_ROWS))
@@ -356,28 +283,18 @@ class DbaseDriver:
             return sorted(table.index.records(keys).values())
         return table.index.below(self._keys_below(level, keys, query.level - 1))
 
-    def _joined(self, query: Query, numbers: Sequence[int], sort: Place | None) -> Iterator[Joined]:
+    def _joined(self, query: Query, numbers: Sequence[int]) -> Iterator[Joined]:
         """The rows that fit: one object, which is each of them in turn."""
-        joined = Joined(self.tables, query, sort)
+        joined = Joined(self.tables, query)
         for record in self.tables[query.level].read(numbers):
             if joined.take(record):
                 yield joined
-
-
-def dbf_name(name: str) -> str:
-    """The name of a column in a file."""
-    return name[:NAME_MAX].upper()
 
 
 def width_of(kind: str) -> int:
     """The width of a column of some type of SQL."""
     _, bracket, width = kind.partition("(")
     return min(int(width.rstrip(") ")), WIDTH_MAX) if bracket else NUMBER_WIDTH
-
-
-def as_bytes(value: Any) -> bytes:
-    """A value as the files have it."""
-    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def _deleted(file: DbfFile) -> Iterator[bool]:

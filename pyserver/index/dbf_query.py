@@ -2,44 +2,31 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyserver.index.driver import Condition, Place, Row, Value
+from pyserver.index.driver import Place, Query, Row, Value
 from pyserver.index.select import SOP_CLASS_UID
 from pyserver.index.tables import IMAGE, PATIENT, STUDY
 
 if TYPE_CHECKING:
-    from pyserver.index.dbase import DbaseTable
+    from pyserver.index.dbf_table import DbaseTable
 
 Fits = Callable[[bytes], bool]
-
-
-@dataclass(frozen=True)
-class Query:
-    """What `Driver.find` is asked, but for the order."""
-
-    level: int
-    columns: Sequence[Place]
-    counts: Sequence[int]
-    sop_classes: bool
-    file: bool
-    conditions: Sequence[Condition]
 
 
 class Joined:
     """A row with those above it, one after the other; rows above are read once."""
 
-    def __init__(self, tables: "tuple[DbaseTable, ...]", query: Query, sort: Place | None) -> None:
+    def __init__(self, tables: "tuple[DbaseTable, ...]", query: Query) -> None:
         self._tables, self._query = tables, query
         places = [*query.columns, *(place for place, _, _ in query.conditions)]
-        places += [sort] if sort is not None else []
+        places += [query.sort] if query.sort is not None else []
         # A key is in the link of the level below as well.
         needed = [level + (column == 0 and level < query.level) for level, column in places]
         self._top = min([query.level, *needed])
         self._chain: list[bytes | None] = [None] * 4
         self._above: dict[tuple[int, bytes], bytes | None] = {}
-        self._fits = [(place, _test(kind, values)) for place, kind, values in query.conditions]
+        self._fits = [(place, fitting(kind, values)) for place, kind, values in query.conditions]
 
     def take(self, record: bytes) -> bool:
         """Make this the row; whether its parents are there and the conditions hold."""
@@ -107,7 +94,8 @@ class Joined:
         return summed
 
 
-def _test(kind: str, values: Sequence[str]) -> Fits:
+def fitting(kind: str, values: Sequence[str]) -> Fits:
+    """A condition on a value without the blanks behind it."""
     wanted = [value.encode() for value in values]
     if kind == "any":
         several = set(wanted)

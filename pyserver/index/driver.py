@@ -6,6 +6,7 @@ thread (`apply`, `sync`) and from the threads of queries (`find`, `counts`, `dum
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from pyserver.errors import PyserverError
@@ -13,11 +14,28 @@ from pyserver.errors import PyserverError
 Value = str | bytes | int | None
 Row = tuple[Value, ...]
 
-# Level, and number in the level's part of dicom.sql.
+# Level (4: the worklist), and number in the level's part of dicom.sql.
 Place = tuple[int, int]
 # Column, kind and values: `any` of them, `like` one with * for any characters whatever the case,
 # at `least` or at `most` one.
 Condition = tuple[Place, Literal["any", "like", "least", "most"], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Rows of a level joined with those above, as far as columns of these are wanted."""
+
+    level: int
+    columns: Sequence[Place]
+    counts: Sequence[int] = ()
+    """Levels below whose rows are counted."""
+    sop_classes: bool = False
+    """Whether the SOP classes of the study are wanted, joined by backslashes."""
+    file: bool = False
+    """Whether file and device of the image are wanted."""
+    conditions: Sequence[Condition] = ()
+    """All must hold."""
+    sort: Place | None = None
 
 
 class DatabaseAway(PyserverError):
@@ -49,18 +67,14 @@ class Driver(Protocol):
     def sync(self) -> None:
         """Make what was applied survive a power cut."""
 
-    def find(
-        self,
-        level: int,
-        columns: Sequence[Place],
-        counts: Sequence[int],
-        sop_classes: bool,
-        file: bool,
-        conditions: Sequence[Condition],
-        sort: Place | None,
-    ) -> Iterator[list[Row]]:
-        """Pages of rows, none of them empty: columns, counts of rows of the levels in `counts`,
-        SOP classes of the study joined by backslashes, file and device."""
+    def find(self, query: Query) -> Iterator[list[Row]]:
+        """Pages of rows, none of them empty: what the query wants, in the order of its fields."""
+
+    def change_worklist(
+        self, removed: Sequence[Sequence[tuple[int, Value]]], rows: Sequence[Row]
+    ) -> int:
+        """In one transaction, take rows out of the worklist, each key naming columns by number and
+        their values, then add rows: the columns and the time. How many went."""
 
     def counts(self) -> tuple[int, int, int, int]:
         """Rows per level."""

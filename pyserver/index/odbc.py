@@ -7,13 +7,14 @@ database is known to take several rows in one statement, it gets them so.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyodbc
 
 from pyserver.config.database import DatabaseSettings
 from pyserver.index import dialect
-from pyserver.index.driver import Condition, Place, Row, Value
+from pyserver.index.driver import Query, Row, Value
 from pyserver.index.select import SOP_CLASS_UID, build_select
 from pyserver.index.sql import SqlDriver, chunks
 from pyserver.index.tables import IMAGE, SERIES, STUDY, Schema, Table
@@ -115,27 +116,16 @@ class OdbcDriver(SqlDriver):
         if fresh:
             cursor.executemany(insert, fresh)
 
-    def find(
-        self,
-        level: int,
-        columns: Sequence[Place],
-        counts: Sequence[int],
-        sop_classes: bool,
-        file: bool,
-        conditions: Sequence[Condition],
-        sort: Place | None,
-    ) -> Iterator[list[Row]]:
+    def find(self, query: Query) -> Iterator[list[Row]]:
         """See `Driver.find`. No two databases join values of several rows alike, so the SOP classes
         of studies are a query of their own."""
-        if not (sop_classes and level == STUDY):
-            yield from super().find(level, columns, counts, sop_classes, file, conditions, sort)
+        if not (query.sop_classes and query.level == STUDY):
+            yield from super().find(query)
             return
-        wanted = [*columns, (STUDY, 0)]
-        text, parameters = build_select(
-            self.schema, self.dialect, level, wanted, counts, True, file, conditions, sort
-        )
-        at = len(wanted) + len(counts)
-        key = len(columns)
+        key = len(query.columns)
+        at = key + 1 + len(query.counts)
+        with_key = replace(query, columns=[*query.columns, (STUDY, 0)])
+        text, parameters = build_select(self.schema, self.dialect, with_key)
         with self.reading() as connection, self._guarded():
             # The answer is read to its end: not every database takes two queries at once.
             pages = list(self.pages(connection, text, parameters))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pyserver.index.dialect import Dialect
-from pyserver.index.driver import Condition, Place
+from pyserver.index.driver import Condition, Place, Query
 from pyserver.index.tables import IMAGE, PATIENT, SERIES, STUDY, Schema
 
 # Longer lists are one parameter where the database has that.
@@ -32,7 +32,7 @@ class Select:
     def column(self, place: Place) -> str:
         """A column; the key of the level above what is joined stands in the link as well."""
         level, number = place
-        table = self.schema.tables[level]
+        table = self.schema.table(level)
         if level < self.joined and number == 0:
             below = self.schema.tables[level + 1]
             return f"{below.name}.{below.link}"
@@ -49,7 +49,7 @@ class Select:
         """A column as it is wanted back."""
         level, number = place
         column = self.column(place)
-        is_date = self.schema.tables[level].columns[number].is_date
+        is_date = self.schema.table(level).columns[number].is_date
         return f"RTRIM({column})" if is_date and not self.dialect.trims_char else column
 
     def narrow(self, condition: Condition) -> None:
@@ -74,7 +74,8 @@ class Select:
     def text(self, sort: Place | None) -> str:
         """The statement."""
         tables = self.schema.tables
-        sources = tables[self.level].name
+        own = self.schema.table(self.level)
+        sources = own.name
         for level in range(self.level - 1, self.joined - 1, -1):
             above, below = tables[level], tables[level + 1]
             # A study may be without patient (AllowEmptyPatientID).
@@ -84,8 +85,8 @@ class Select:
         text = f"SELECT {', '.join(self.wanted)} FROM {sources}"
         if self.where:
             text += f" WHERE {' AND '.join(self.where)}"
-        key = f"{tables[self.level].name}.{tables[self.level].key}"
         if sort is not None:
+            key = f"{own.name}.{own.key}"
             text += f" ORDER BY {self.column(sort)}{self.dialect.binary_order}, {key}"
         return text
 
@@ -113,31 +114,22 @@ class Select:
         return f"(SELECT {what} FROM {sources} WHERE {link})"
 
 
-def build_select(
-    schema: Schema,
-    dialect: Dialect,
-    level: int,
-    columns: Sequence[Place],
-    counts: Sequence[int],
-    sop_classes: bool,
-    file: bool,
-    conditions: Sequence[Condition],
-    sort: Place | None,
-) -> tuple[str, list[Parameter]]:
+def build_select(schema: Schema, dialect: Dialect, query: Query) -> tuple[str, list[Parameter]]:
     """Statement and parameters for `Driver.find`."""
-    select = Select(schema, dialect, level)
-    places = [*columns, *(place for place, _, _ in conditions)]
+    select = Select(schema, dialect, query.level)
+    sort = query.sort
+    places = [*query.columns, *(place for place, _, _ in query.conditions)]
     select.join_for([*places, sort] if sort is not None else places)
-    select.wanted += [select.value(place) for place in columns]
-    select.wanted += [select.count(below) for below in counts]
-    if sop_classes:
-        select.wanted.append(select.classes() if level == STUDY else "NULL")
-    if file:
+    select.wanted += [select.value(place) for place in query.columns]
+    select.wanted += [select.count(below) for below in query.counts]
+    if query.sop_classes:
+        select.wanted.append(select.classes() if query.level == STUDY else "NULL")
+    if query.file:
         image = schema.tables[IMAGE].name
         select.wanted += [f"{image}.ObjectFile", f"{image}.DeviceName"]
-    for condition in conditions:
+    for condition in query.conditions:
         select.narrow(condition)
-    if file and level == IMAGE and sort is None:
+    if query.file and query.level == IMAGE and sort is None:
         # Images of one series together: what they share is encoded once.
         sort = (SERIES, 0)
     return select.text(sort), select.parameters

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pyserver.index.dialect import Dialect
-from pyserver.index.driver import Condition, DatabaseAway, DatabaseRefused, Place, Row, Value
+from pyserver.index.driver import DatabaseAway, DatabaseRefused, Query, Row, Value
 from pyserver.index.select import build_select
 from pyserver.index.tables import IMAGE, PATIENT, SERIES, STUDY, UIDMODS_TYPES, Schema, Table
 
@@ -140,28 +140,9 @@ class SqlDriver(ABC):
         finally:
             os.close(handle)
 
-    def find(
-        self,
-        level: int,
-        columns: Sequence[Place],
-        counts: Sequence[int],
-        sop_classes: bool,
-        file: bool,
-        conditions: Sequence[Condition],
-        sort: Place | None,
-    ) -> Iterator[list[Row]]:
+    def find(self, query: Query) -> Iterator[list[Row]]:
         """See `Driver.find`."""
-        text, parameters = build_select(
-            self.schema,
-            self.dialect,
-            level,
-            columns,
-            counts,
-            sop_classes,
-            file,
-            conditions,
-            sort,
-        )
+        text, parameters = build_select(self.schema, self.dialect, query)
         with self.reading() as connection, self._guarded():
             yield from self.pages(connection, text, parameters)
 
@@ -174,6 +155,28 @@ class SqlDriver(ABC):
                 yield [tuple(row) for row in page]
         finally:
             cursor.close()
+
+    def change_worklist(
+        self, removed: Sequence[Sequence[tuple[int, Value]]], rows: Sequence[Row]
+    ) -> int:
+        """See `Driver.change_worklist`."""
+        table = self.schema.worklist
+        gone = 0
+        with self.reading() as connection, self._guarded():
+            cursor = connection.cursor()
+            if self.begin:
+                cursor.execute(self.begin)
+            for key in removed:
+                parts = [self._one_of(table.columns[at].name, [value]) for at, value in key]
+                where = f" WHERE {' AND '.join(text for text, _ in parts)}" if parts else ""
+                values = [value for _, several in parts for value in several]
+                cursor.execute(f"DELETE FROM {table.name}{where}", values)
+                gone += max(cursor.rowcount, 0)
+            if rows:
+                cursor.executemany(self.insert_statement(table), rows)
+            connection.commit()
+            cursor.close()
+        return gone
 
     def counts(self) -> tuple[int, int, int, int]:
         """Rows per level."""

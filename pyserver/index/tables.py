@@ -12,7 +12,7 @@ NAMES = ("DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages")
 WORKLIST = "DICOMWorkList"
 UIDMODS = "UIDMODS"
 _LEVELS = {"PATIENT": 0, "STUDY": 1, "SERIES": 2, "IMAGE": 3, "worklist": 4}
-PATIENT, STUDY, SERIES, IMAGE = range(4)
+PATIENT, STUDY, SERIES, IMAGE, WORKLIST_LEVEL = range(5)
 
 ACCESS_TIME = "AccessTime"
 FILE_COLUMNS = ("ObjectFile", "DeviceName")
@@ -74,6 +74,10 @@ class Schema:
     tables: tuple[Table, Table, Table, Table]
     worklist: Table
 
+    def table(self, level: int) -> Table:
+        """The table of a level; the worklist stands by itself."""
+        return self.worklist if level == WORKLIST_LEVEL else self.tables[level]
+
     def table_named(self, name: str) -> Table | None:
         """The table with this name, whatever its case."""
         tables = (*self.tables, self.worklist)
@@ -123,4 +127,4 @@ def read_schema(columns: Iterable[Mapping[str, Any]], name_length: int) -> Schem
     patient, study, series, image = (
         Table(NAMES[level], tuple(found[level]), level) for level in range(4)
     )
-    return Schema((patient, study, series, image), Table(WORKLIST, tuple(found[4]), 4))
+    return Schema((patient, study, series, image), Table(WORKLIST, tuple(found[4]), WORKLIST_LEVEL))

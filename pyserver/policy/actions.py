@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from pyserver.config.virtual_servers import NUMBERS
 from pyserver.policy.arguments import TextToFile
 from pyserver.policy.context import INFO, WARNING, Context, Outcome
 from pyserver.policy.files import file_name, work_folder
@@ -17,6 +18,10 @@ from pyserver.policy.processes import CommandLine, run_command
 from pyserver.policy.template import Template
 
 Pair = tuple[Template, Template]
+
+# Conquest's private key: bit n asks VirtualServerForn.
+VIRTUAL_SERVERS = "9999,0802"
+MASK_MAX = 0xFFFF
 
 
 def nop(context: Context, text: Template) -> None:
@@ -99,6 +104,36 @@ def storage(context: Context, device: int) -> None:
     if device >= context.services.devices:
         raise CommandError(f"there is no MAG{device}")
     context.device = device
+
+
+def test_mode(context: Context, text: Template) -> None:
+    """`testmode`: names of files end so, for all objects that begin to arrive from now on."""
+    suffix = text.render(context).strip()
+    if context.services.test_mode is None:
+        raise CommandError("nothing arrives here")
+    context.services.test_mode(suffix)
+    context.log(INFO, f"sets testmode to {suffix}")
+
+
+def virtual_server(context: Context, text: Template) -> None:
+    """`virtualserver`: one more virtual server that the query is for."""
+    number = _number(text.render(context), len(NUMBERS) - 1)
+    known = context.text(VIRTUAL_SERVERS)
+    mask = int(known) if known.isdigit() else 0
+    context.instance.set(VIRTUAL_SERVERS, str(mask | 1 << number))
+
+
+def virtual_server_mask(context: Context, text: Template) -> None:
+    """`virtualservermask`: the virtual servers that the query is for."""
+    mask = _number(text.render(context), MASK_MAX)
+    context.instance.set(VIRTUAL_SERVERS, str(mask))
+
+
+def _number(text: str, largest: int) -> int:
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and int(text) <= largest):
+        raise CommandError(f"{text!r} is no number from 0 to {largest}")
+    return int(text)
 
 
 def destroy(context: Context, _arguments: None) -> Outcome:

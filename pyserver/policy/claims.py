@@ -2,17 +2,23 @@
 was killed.
 
 A record is claimed before its line runs and noted as done when it has; taking it off the queue
-follows later, with others. Lines of `queue.claims` are written at once and never synced: a process
+follows later, with others. Lines of `queue.claims` are written at once and not synced: a process
 that is killed loses none, only a machine that goes down does. So the next start knows of each
 record whether it was done (it is taken off, not done again), was being done (it is done again, and
-that is told), or was not begun. After the machine went down it cannot know, and says so.
+that is told), or was not begun.
+
+After the machine went down the last notes may be missing. So a lane begins no record beyond its
+frontier, a number that is on the disk: it is moved `AHEAD` records at a time, one sync for all of
+them. What lies beyond was not begun.
 """
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CLAIMED, DONE, NOT_BEGUN = "c", "d", "n"
+CLAIMED, DONE, NOT_BEGUN, FRONTIER = "c", "d", "n", "f"
+# LIMIT: what a lane may have begun unknown to the next start, when the machine goes down.
+AHEAD = 256
 FILE = "queue.claims"
 REWRITE_BYTES = 1 << 20
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -27,14 +33,17 @@ class Left:
 
     done: set[int] = field(default_factory=set)
     begun: set[int] = field(default_factory=set)
-    # Whether the notes are of a machine that went down since: any record may have been sent.
+    # Whether the notes are of a machine that went down since: each lane may have begun records up
+    # to its frontier.
     unsure: bool = False
+    frontiers: dict[int, int] = field(default_factory=dict)
 
-    def suspicion(self, number: int) -> str | None:
+    def suspicion(self, number: int, lane: int) -> str | None:
         """Why a record may have been sent before; None when it was not."""
         if number in self.begun:
             return KILLED
-        return MACHINE_DOWN if self.unsure else None
+        possible = self.unsure and number <= self.frontiers.get(lane, -1)
+        return MACHINE_DOWN if possible else None
 
 
 class Claims:
@@ -45,14 +54,27 @@ class Claims:
         self._file = -1
         self._bytes = 0
         self._open: dict[int, str] = {}
+        self._frontiers: dict[int, int] = {}
 
     def start(self) -> Left:
         """Read what was left and begin anew."""
         left = self._read()
         # What was begun stays so until it is done again, whatever comes between.
         self._open = dict.fromkeys(left.begun, CLAIMED) | dict.fromkeys(left.done, DONE)
+        if left.unsure:
+            self._frontiers = dict(left.frontiers)
         self._rewrite()
         return left
+
+    def begin(self, lane: int, numbers: list[int]) -> None:
+        """Claim records of a lane. On return it is known, whatever happens, that they may have been
+        sent."""
+        last = max(numbers)
+        if last > self._frontiers.get(lane, -1):
+            self._frontiers[lane] = last + AHEAD
+            self._write(f"{FRONTIER} {lane} {last + AHEAD}\n")
+            os.fdatasync(self._file)
+        self.note(CLAIMED, numbers)
 
     def note(self, kind: str, numbers: list[int]) -> None:
         """Write one note about each record."""
@@ -74,6 +96,7 @@ class Claims:
         """End in good order: what is left on the queue was not begun, but for what is open."""
         if self._file < 0:
             return
+        self._frontiers = {}
         self._rewrite()
         os.close(self._file)
         self._file = -1
@@ -89,6 +112,11 @@ class Claims:
         # The last line may have been cut off; what it says is then not known.
         for line in lines[1:-1]:
             kind, _, text = line.partition(" ")
+            if kind == FRONTIER:
+                lane, _, last = text.partition(" ")
+                if lane.lstrip("-").isdigit() and last.isdigit():
+                    left.frontiers[int(lane)] = int(last)
+                continue
             if not text.isdigit():
                 continue
             number = int(text)
@@ -101,10 +129,19 @@ class Claims:
 
     def _rewrite(self) -> None:
         beside = self._path.with_suffix(".new")
-        notes = "".join(f"{kind} {number}\n" for number, kind in self._open.items())
+        notes = "".join(f"{FRONTIER} {lane} {last}\n" for lane, last in self._frontiers.items())
+        notes += "".join(f"{kind} {number}\n" for number, kind in self._open.items())
         text = f"{_boot()}\n{notes}".encode()
-        beside.write_bytes(text)
+        with beside.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         beside.rename(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         if self._file >= 0:
             os.close(self._file)
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)

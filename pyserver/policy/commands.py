@@ -258,8 +258,30 @@ COMMANDS: tuple[Command, ...] = (
         STORED,
     ),
     _row("retry", "retry", nothing, actions.retry, "Store the object again.", Where.REJECTED),
-    _later("testmode", "testmode s", "add to file names", IMPORT),
-    _later("virtualserver", "virtualserver N", "choose virtual servers", Where.QUERY),
+    _row(
+        "testmode",
+        "testmode s",
+        free_text,
+        actions.test_mode,
+        "Put a text behind the names of files from now on.",
+        STORED,
+    ),
+    _row(
+        "virtualservermask",
+        "virtualservermask N",
+        free_text,
+        actions.virtual_server_mask,
+        "Ask these virtual servers only: a number with bit n for VirtualServerForn.",
+        Where.QUERY,
+    ),
+    _row(
+        "virtualserver",
+        "virtualserver N",
+        free_text,
+        actions.virtual_server,
+        "Ask virtual server N besides those chosen already.",
+        Where.QUERY,
+    ),
     _later("lua", 'lua "chunk", lua:chunk', "Lua"),
 )
 

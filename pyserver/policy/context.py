@@ -3,7 +3,7 @@
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -50,6 +50,12 @@ class Archive(Protocol):
     def dump_table(self, name: str) -> list[dict[str, Any]]: ...
 
 
+class WorklistEntries(Protocol):
+    """What rules ask the worklist."""
+
+    def of(self, accession: str, modality: str = ...) -> dict[str, str] | None: ...
+
+
 @dataclass(frozen=True)
 class Services:
     """What a run may use of the server."""
@@ -60,6 +66,9 @@ class Services:
     uids: _native.UidTable
     log: Callable[[int, str], None]
     processes: Any
+    worklist: WorklistEntries | None = None
+    # Has a text put behind the names of new files.
+    test_mode: Callable[[str], None] | None = None
     forwards: Any = None
     # Queues a record of work that does not come with an image.
     queue: Callable[[bytes], None] | None = None
@@ -158,6 +167,11 @@ class Context:
         """The text of a top-level element; empty when there is none."""
         return self.instance.get(tag) or ""
 
+    def worklist_entry(self) -> dict[str, str] | None:
+        """The worklist entry with the object's accession number."""
+        worklist = self.services.worklist
+        return None if worklist is None else worklist.of(self.text(ACCESSION), self.text(MODALITY))
+
     def log(self, level: int, text: str) -> None:
         """A line about this command."""
         self.services.log(level, f"{self.label}.{self.part} {text}")
@@ -220,25 +234,8 @@ def _from_index(level: str, keys: Callable[[Context], dict[str, str]]) -> Callab
 
 
 def _from_worklist(context: Context, tag: str) -> str:
-    accession = context.text(ACCESSION)
-    if not accession:
-        return ""
-    for row in context.services.archive.dump_table("DICOMWorkList"):
-        if row.get("AccessionN") == accession:
-            return next((v or "" for k, v in row.items() if _is_column(k, tag)), "")
-    return ""
-
-
-def _is_column(name: str, tag: str) -> bool:
-    """Worklist columns have the first ten letters of a keyword."""
-    return any(c == name for c in _worklist_names(tag))
-
-
-def _worklist_names(tag: str) -> Iterator[str]:
-    from pydicom.datadict import keyword_for_tag  # noqa: PLC0415  (only where a rule asks)
-
-    keyword = keyword_for_tag(int(tag.replace(",", ""), 16))
-    yield keyword[:10]
+    entry = context.worklist_entry()
+    return "" if entry is None else entry.get(tag.upper(), "")
 
 
 _TABLES: dict[str, Callable[[Context, str], str]] = {

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyserver import _native
+from pyserver.config.database import choose_driver
 from pyserver.config.findings import Findings
 from pyserver.config.ini import IniFile, IniLine
 from pyserver.config.items import FILTERS, split_number
 from pyserver.config.settings import EXPORT_MAX
 from pyserver.policy.context import Context
+from pyserver.policy.delayed import INDEXED, NO_INDEX, DelayedArguments
 from pyserver.policy.matching import matches
 from pyserver.policy.parser import Line, Where
 from pyserver.policy.problems import ParseError, Problem
@@ -26,6 +28,7 @@ COMPRESSION_MAX = 10
 IMAGE_HOOKS = {
     "RetrieveResult": 1,
     "RejectedImage": 1,
+    "RejectedImageWorkList": 1,
     "Regen": 1,
     "RegenFail": 1,
     "MergeStudies": 1,
@@ -33,7 +36,15 @@ IMAGE_HOOKS = {
     "MoveDevice": 1,
     "Compression": COMPRESSION_MAX,
 }
-IDENTIFIER_HOOKS = {"Query": 1, "Retrieve": 1, "QueryResult": 1}
+IDENTIFIER_HOOKS = {
+    "Query": 1,
+    "WorkListQuery": 1,
+    "Retrieve": 1,
+    "QueryResult": 1,
+    "ModalityWorkListQueryResult": 1,
+}
+
+REJECTED_HOOKS = frozenset(("RejectedImage", "RejectedImageWorkList"))
 
 _VALUES = {
     "Modality": lambda c: c.arrived["m"],
@@ -149,7 +160,7 @@ def context_of(hook: str) -> Where:
         return Where.EXPORT
     if hook in IDENTIFIER_HOOKS:
         return Where.QUERY
-    return Where.IMPORT | Where.REJECTED if hook == "RejectedImage" else Where.IMPORT
+    return Where.IMPORT | Where.REJECTED if hook in REJECTED_HOOKS else Where.IMPORT
 
 
 def hook_converters(ini: IniFile, home: Path) -> dict[str, list[Converter]]:
@@ -179,8 +190,11 @@ def check_converters(ini: IniFile, home: Path, dicom_sql: str, findings: Finding
     except _native.ConfigError:
         columns = {}  # what is wrong with dicom.sql is told elsewhere
     limits = {"Import": IMPORT_MAX, "Export": EXPORT_MAX} | IMAGE_HOOKS | IDENTIFIER_HOOKS
+    without_index = choose_driver(ini)[0] == "null"
     for hook, limit in limits.items():
         for converter in read_converters(ini, hook, home, context_of(hook), limit, columns):
+            if without_index:
+                _check_delayed(converter, ini, findings)
             for problem in converter.problems():
                 tell(
                     f"{converter.source.name}: column {problem.column}: {problem.text}",
@@ -193,6 +207,20 @@ def check_converters(ini: IniFile, home: Path, dicom_sql: str, findings: Finding
             tell(f"[lua] {line.name}: {NO_LUA}", ini.path, line.line)
     _check_count(ini, tell)
     _check_numbers(ini, tell)
+
+
+def _check_delayed(converter: Converter, ini: IniFile, findings: Findings) -> None:
+    """Without an index nothing tells which objects a patient has: such work would do nothing."""
+    for step in converter.line.steps:
+        arguments = step.arguments
+        if isinstance(arguments, DelayedArguments) and arguments.operation in INDEXED:
+            findings.error(
+                f"{converter.source.name}: column {step.column}: {step.command.name}: {NO_INDEX} "
+                "(NULL driver)",
+                ini.path,
+                converter.source.line,
+                "write Index = lmdb, or use `forward to` for each object",
+            )
 
 
 def _check_numbers(ini: IniFile, tell: Callable[..., None]) -> None:

@@ -31,6 +31,9 @@ VALUED = frozenset(
 )
 # Operations that take `script` at their end.
 _SCRIPTED = frozenset(("forward", "merge", "submit", "submit2"))
+# Operations that look for objects in the index; without one there are none.
+INDEXED = frozenset(("prefetch", "forward", "delete", "merge", "submit", "submit2"))
+NO_INDEX = "there is no index to find the objects in"
 # What an operation cannot do without.
 _NEEDED = {"forward": "to", "get": "from", "submit": "target", "submit2": "target"}
 _COMPRESSED = re.compile(r" *compressed as (\S+)", re.IGNORECASE)

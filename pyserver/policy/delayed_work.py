@@ -14,7 +14,7 @@ from pyserver.pixels.modes import Action, find_mode
 from pyserver.pixels.syntaxes import IMPLICIT_LE
 from pyserver.policy.context import INFO, Context, Services
 from pyserver.policy.copies import changed_copies
-from pyserver.policy.delayed import RANGE, SPLIT
+from pyserver.policy.delayed import INDEXED, NO_INDEX, RANGE, SPLIT
 from pyserver.policy.files import work_folder
 from pyserver.policy.jobs import Job
 from pyserver.policy.merging import merge_series_of
@@ -100,6 +100,8 @@ def perform(
     """Do the work of a record. Raises Undelivered when a peer is in the way, else CommandError."""
     work: dict[str, Any] = json.loads(job.text)
     operation = work["operation"]
+    if operation in INDEXED and not settings.native.keeps_index:
+        raise CommandError(f"{operation} {work['level']}: {NO_INDEX}")
     _fill_late(services, job, work)
     services.log(INFO, f"{operation} {work['level']} of patient {work['patient']} begins")
     if operation == "process":

@@ -17,8 +17,8 @@ from typing import Any
 
 from pyserver import _native
 from pyserver.config.settings import Settings
-from pyserver.policy.claims import CLAIMED, NOT_BEGUN, Claims, Left
 from pyserver.policy.claims import DONE as DONE_NOTE
+from pyserver.policy.claims import NOT_BEGUN, Claims, Left
 from pyserver.policy.context import ERROR, INFO, WARNING, Services
 from pyserver.policy.export_work import DONE, Result, Work, lane_name, lane_of
 from pyserver.policy.failures import TAKEN, left_files, read_failures
@@ -31,6 +31,8 @@ BATCH = 1000
 # Reading the queue makes the index commit; this often is enough.
 READ_PAUSE_S = 0.05
 WAIT_S = 1.0
+# Delayed work has no lane; for what is noted about it, it has.
+DELAYED_LANE = -1
 # LIMIT: records kept in memory, some 200 bytes each; others are read when their turn comes.
 RECORDS_KEPT_MAX = 100_000
 INTERRUPTED = "the association broke before the answer"
@@ -115,8 +117,8 @@ class Exports:
         count = self._read()
         self._left = None
         if count:
-            begun = count if left.unsure else len(left.begun)
-            text = f"{count} pieces of queued work of the last run, {begun} may go out twice"
+            twice = len(self._suspects)
+            text = f"{count} pieces of queued work of the last run, {twice} may go out twice"
             self._log(INFO, text)
 
     def _take_over(self) -> None:
@@ -253,7 +255,8 @@ class Exports:
         return count
 
     def _enter(self, number: int, job: Job) -> None:
-        why = self._left.suspicion(number) if self._left is not None else None
+        lane = DELAYED_LANE if job.kind == DELAYED else lane_of(job)
+        why = self._left.suspicion(number, lane) if self._left is not None else None
         if why is not None:
             self._suspects[number] = why
         if job.kind != DELAYED:
@@ -310,7 +313,7 @@ class Exports:
             why = self._suspects.pop(number, None)
         if why is not None:
             self._repeats.add(job.sop_instance, lane_name(lane), why)
-        self._note(CLAIMED, [number])
+        self._begin(lane, [number])
         try:
             result = self._doing.do(job)
         except _native.StoreError as error:
@@ -338,6 +341,10 @@ class Exports:
                 for number in numbers:
                     self._suspects[number] = f"{INTERRUPTED}: {result.reason}"
 
+    def _begin(self, lane: int, numbers: list[int]) -> None:
+        with self._claiming:
+            self._claims.begin(lane, numbers)
+
     def _note(self, kind: str, numbers: list[int]) -> None:
         with self._claiming:
             self._claims.note(kind, numbers)
@@ -358,7 +365,7 @@ class Exports:
             why = next((text for text in suspects if text), "")
             if why:
                 self._repeats.add(soonest.job.sop_instance, f"delayed {soonest.job.text}", why)
-            self._note(CLAIMED, soonest.numbers)
+            self._begin(DELAYED_LANE, soonest.numbers)
             result = self._doing.perform(soonest.job)
             self._settle(result, soonest.numbers)
             self._finish_delayed(soonest, result)

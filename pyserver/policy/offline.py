@@ -10,12 +10,14 @@ from pyserver.policy.adding import Adding
 from pyserver.policy.converters import hook_converters, import_converters
 from pyserver.policy.forward import Forwards
 from pyserver.policy.rules import about_regen, make_rules, make_services
+from pyserver.worklist import Worklist
 
 
 def _has_converters(settings: Settings) -> bool:
     native = settings.native
     return bool(
         native.export_converters
+        or settings.rules.worklist_mode
         or native.has_mirrors
         or import_converters(settings.ini, settings.home)
         or hook_converters(settings.ini, settings.home)
@@ -28,6 +30,7 @@ def with_converters(
     archive: _native.Archive,
     settings: Settings,
     codecs: _native.CodecPool,
+    worklist: Worklist,
     log: Callable[[int, str], None],
 ) -> Iterator[None]:
     """Have files added and rebuilt by the rules of the site. Work for export converters is queued
@@ -42,7 +45,7 @@ def with_converters(
     def put(payload: bytes) -> None:
         queue.edit(added=[payload])
 
-    services = make_services(settings, archive, uids, log, forwards, put, codecs)
+    services = make_services(settings, archive, uids, log, forwards, put, codecs, worklist)
     rules = make_rules(settings, services)
     adding = Adding(access, lambda: None)
     adding.use(settings, rules)

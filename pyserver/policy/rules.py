@@ -14,6 +14,7 @@ from pyserver.policy.parser import Line
 from pyserver.policy.problems import CommandError
 from pyserver.policy.processes import Processes
 from pyserver.policy.runtime import run_line
+from pyserver.worklist import Worklist
 
 # Kind, status, reason, device, whether the compression was chosen, and work to queue: what
 # `native/py/src/policy.rs` reads.
@@ -22,9 +23,17 @@ Decision = tuple[str, int, str, int | None, bool, list[bytes]]
 Ruling = tuple[str, str]
 
 KEEP: Ruling = ("keep", "")
+# The WorkListMode that refuses objects, and the hook that then sees them.
+REFUSES = 2
+REJECTED = "RejectedImageWorkList"
 # Hooks that the native server asks at; the others are asked by what does their work.
-ASKED = frozenset(("Query", "Retrieve", "QueryResult", "RetrieveResult", "RejectedImage"))
-RESULTS = frozenset(("QueryResult", "RetrieveResult"))
+ASKED = frozenset(
+    (
+        *("Query", "WorkListQuery", "Retrieve"),
+        *("QueryResult", "ModalityWorkListQueryResult", "RetrieveResult", "RejectedImage"),
+    )
+)
+RESULTS = frozenset(("QueryResult", "ModalityWorkListQueryResult", "RetrieveResult"))
 REGEN = frozenset(("Regen", "RegenFail"))
 
 
@@ -36,6 +45,7 @@ def make_services(
     forwards: Forwards,
     queue: Callable[[bytes], None],
     codecs: _native.CodecPool | None,
+    worklist: Worklist,
     repeated: Callable[[str, str, str], None] | None = None,
 ) -> Services:
     """What converters may use of this server."""
@@ -47,6 +57,8 @@ def make_services(
         native_archive=archive,
         uids=uids,
         log=log,
+        worklist=worklist,
+        test_mode=archive.set_file_suffix,
         processes=Processes(rules.processes_max, rules.time_limit_s),
         folders=rules.folders,
         shell=rules.shell,
@@ -92,8 +104,10 @@ class Rules:
         self._failed_status = settings.native.store_failed_status
         self._reject_on_error = settings.rules.reject_on_error
         self._incoming = _incoming_converter(settings)
+        self._worklist_mode = settings.rules.worklist_mode
         asked = [hook for hook in self._by_hook if hook in ASKED | REGEN]
-        self.hooks = [*(["Import"] if self._converters or self._incoming else []), *asked]
+        imports = self._converters or self._incoming or self._worklist_mode
+        self.hooks = [*(["Import"] if imports else []), *asked]
         # x, y and z of each association.
         self._variables: dict[str, dict[str, str]] = {}
 
@@ -110,6 +124,8 @@ class Rules:
             association=association,
         )
         self._compress(context)
+        if self._worklist_mode and not self._correct(context):
+            return self._refused("the worklist has no entry with its accession number")
         for converter in self._converters:
             if not converter.applies(context):
                 continue
@@ -137,6 +153,28 @@ class Rules:
             context.log(ERROR, f"error: {text}")
             context.failures.append(text)
 
+    def _correct(self, context: Context) -> bool:
+        """Give an object what its worklist entry says (`WorkListMode`); false refuses it. One
+        without entry is shown to RejectedImageWorkListConverter0, which may have it looked up
+        again."""
+        entry = context.worklist_entry()
+        missing = entry is None and self._worklist_mode == REFUSES
+        if missing and self._run(REJECTED, context) is Outcome.RETRY:
+            entry = context.worklist_entry()
+        if entry is None:
+            return self._worklist_mode != REFUSES
+        context.label = "WorkListMode"
+        for tag, text in entry.items():
+            if not text or context.instance.get(tag) in (None, text):
+                continue
+            try:
+                context.instance.set(tag, text)
+            except (ValueError, _native.NativeError) as error:
+                failure = f"{tag} from the worklist: {error}"
+                context.log(ERROR, f"error: {failure}")
+                context.failures.append(failure)
+        return True
+
     def rule(
         self,
         hook: str,
@@ -163,13 +201,18 @@ class Rules:
         """Run the converters of `Regen` or `RegenFail` on a file of a rebuild."""
         return self._ruling(hook, Context(self._services, instance, "", "", file=Path(path)))
 
-    def _ruling(self, hook: str, context: Context) -> Ruling:
+    def _run(self, hook: str, context: Context) -> Outcome:
+        """Run the lines of a hook; how the last one ended."""
         outcome = Outcome.NORMAL
         for converter in self._by_hook.get(hook, ()):
             if not converter.applies(context):
                 continue
             context.label = f"{hook}converter{converter.number}"
             outcome = run_line(converter.line, context)
+        return outcome
+
+    def _ruling(self, hook: str, context: Context) -> Ruling:
+        outcome = self._run(hook, context)
         context.commit_uids()
         for job in context.jobs:
             if self._services.queue is not None:

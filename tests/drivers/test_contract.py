@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import Dataset
 
 from pyserver.control import ControlClient
 from tests.conftest import MakeServer
@@ -20,6 +22,7 @@ from tests.golden.cases import GoldenSet, ini_lines
 from tests.support import dimse
 from tests.support.objects import Ledger, TestObject, make_series, store
 from tests.support.server import Server
+from tests.support.worklist import find, keys, order, write_orders
 
 # Of all scenarios, those that a database can get wrong; the others run with --slow.
 SCENARIOS = ("same_study_other_patient", "allow_empty_patid_fill_later", "rename_on_rewrite")
@@ -98,6 +101,44 @@ def test_retrieve_and_counts(make_indexed: MakeServer) -> None:
     assert list(store(server, objects)) == [0] * 4
     assert counts(server) == rows(server) == (2, 2, 2, 4)
     assert got(server, objects) == {one.instance for one in objects}
+
+
+def test_worklist(make_indexed: MakeServer, tmp_path: Path) -> None:
+    server = make_indexed(ini=[OPEN])
+    file = write_orders(
+        tmp_path / "orders.hl7",
+        order("A1", "M\u00fcller^Jan", "20250131102030"),
+        order("A2", "Doe^Jane", "20250201", "MR"),
+        order("A3", "\u0150ry^P\u00e9ter", "20250202"),
+    )
+    control = ControlClient(server.home)
+    control.call("worklist_load", path=str(file))
+
+    def names(asked: Dataset) -> list[str]:
+        asked.PatientName = asked.get("PatientName", "")
+        return sorted(str(answer.PatientName) for answer in find(server, asked)[1])
+
+    day = "ScheduledProcedureStepStartDate"
+    assert names(keys()) == ["Doe^Jane", "M\u00fcller^Jan", "\u0150ry^P\u00e9ter"]
+    assert names(keys({day: "20250131-20250201"})) == ["Doe^Jane", "M\u00fcller^Jan"]
+    assert names(keys({"Modality": "MR"}, PatientName="doe*")) == ["Doe^Jane"]
+    assert names(keys(AccessionNumber="A1")) == ["M\u00fcller^Jan"]
+    assert names(keys(PatientID="P-A_")) == []
+    table = control.call("dump", table="DICOMWorkList")
+    assert sorted(row["AccessionN"] for row in table) == ["A1", "A2", "A3"]
+    # Neither case nor wildcards reach another entry.
+    assert control.call("worklist_remove", keys={"AccessionNumber": "a1"}) == 0
+    assert control.call("worklist_remove", keys={"AccessionNumber": "A2"}) == 1
+    assert control.call("worklist_load", path=str(file)) == {
+        "added": 1,
+        "replaced": 2,
+        "cancelled": 0,
+    }
+    server.kill()
+    server.start()
+    assert len(names(keys())) == 3
+    assert ControlClient(server.home).call("worklist_remove", keys={}) == 3
+    assert names(keys()) == []
 
 
 def test_delete(make_indexed: MakeServer) -> None:

@@ -16,7 +16,7 @@ from pyserver.config.defaults import default_text, denormalised
 from pyserver.index import dbf
 from pyserver.index.dbase import DbaseDriver
 from pyserver.index.dbf import DbfError, DbfFile, Field
-from pyserver.index.driver import DatabaseRefused, Row
+from pyserver.index.driver import DatabaseRefused, Query, Row
 from pyserver.index.tables import IMAGE, PATIENT, SERIES, STUDY, Schema, read_schema
 from tests.conftest import MakeServer
 from tests.drivers.test_contract import counts, got, rows
@@ -101,8 +101,8 @@ def test_others_read_it(driver: DbaseDriver, schema: Schema) -> None:
     assert [image["SOPINSTANC"] for image in deleted] == ["1.P1.1.1"]
 
 
-def found(driver: DbaseDriver, *arguments: Any) -> list[Row]:
-    return [one for page in driver.find(*arguments) for one in page]
+def found(driver: DbaseDriver, query: Query) -> list[Row]:
+    return [one for page in driver.find(query) for one in page]
 
 
 @pytest.mark.parametrize("in_memory", [True, False], ids=["index", "scan"])
@@ -116,16 +116,16 @@ def test_rows_are_joined_counted_and_narrowed(
     assert driver.counts() == (2, 2, 2, 2003)
     of_p2 = [((PATIENT, 0), "any", ["P2"])]
     wanted = [(IMAGE, 0), (PATIENT, 1)]
-    answers = found(driver, IMAGE, wanted, [], False, True, of_p2, None)
+    answers = found(driver, Query(IMAGE, wanted, file=True, conditions=of_p2))
     assert len(answers) == 2000
     assert answers[7] == (b"1.P2.1.1003", b"Name^P2", b"a/b.dcm", b"MAG0")
-    (study,) = found(driver, STUDY, [(STUDY, 0)], [SERIES, IMAGE], True, False, of_p2, None)
+    (study,) = found(driver, Query(STUDY, [(STUDY, 0)], [SERIES, IMAGE], True, conditions=of_p2))
     assert study == (b"1.P2", 1, 2000, b"1.2.0\\1.2.1")
     like = [((PATIENT, 1), "like", ["name^p1*"])]
-    assert found(driver, SERIES, [(SERIES, 0)], [], False, False, like, None) == [(b"1.P1.1",)]
+    assert found(driver, Query(SERIES, [(SERIES, 0)], conditions=like)) == [(b"1.P1.1",)]
     number = (IMAGE, [c.name for c in schema.tables[IMAGE].columns].index("ImageNumbe"))
     between = [(number, "least", ["1997"]), (number, "most", ["1999"])]
-    last = found(driver, IMAGE, [number], [], False, False, between, number)
+    last = found(driver, Query(IMAGE, [number], conditions=between, sort=number))
     assert last == [(b"1997",), (b"1998",), (b"1999",)]
     driver.apply([(PATIENT, "P2")], [[], [], [], []])
     assert driver.counts() == (1, 1, 1, 3)
@@ -204,7 +204,7 @@ def test_long_queries_are_told(schema: Schema, tmp_path: Path) -> None:
     driver = DbaseDriver(schema, tmp_path, long_query_ms=1, say=said.append)
     driver.prepare()
     driver.apply([], family(schema, "P1", 3000))
-    found(driver, IMAGE, [(IMAGE, 0)], [], False, False, [], (IMAGE, 2))
+    found(driver, Query(IMAGE, [(IMAGE, 0)], sort=(IMAGE, 2)))
     driver.close()
     assert len(said) == 1
     assert "a query of DICOMImages took" in said[0]

@@ -11,6 +11,7 @@ from tests.drivers.test_contract import counts, got
 from tests.support import dimse
 from tests.support.objects import make_series, store
 from tests.support.server import Server
+from tests.support.worklist import find, keys, order, write_orders
 
 # The word stands in every value about the patient.
 NAME = "SECRETPATIENT"
@@ -97,3 +98,12 @@ def test_commands_that_need_an_index_say_so(command: str, null_server: Server) -
     done = null_server.cli(command, check=False)
     assert done.returncode != 0
     assert "no index" in done.stderr
+
+
+def test_the_worklist_is_kept(null_server: Server, tmp_path: Path) -> None:
+    """It is no trace of what is stored, and modalities ask for it all the same."""
+    file = write_orders(tmp_path / "orders.hl7", order("A1", "Doe^Jane"))
+    null_server.cli("worklist", "load", str(file))
+    null_server.restart()
+    _, answers = find(null_server, keys(AccessionNumber=""))
+    assert [answer.AccessionNumber for answer in answers] == ["A1"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyserver import _native
 from pyserver.index import dialect
+from pyserver.index.driver import Query
 from pyserver.index.select import build_select, like_pattern
 from pyserver.index.tables import IMAGE, SERIES, STUDY, read_schema
 from tests.conftest import MakeServer
@@ -97,17 +98,13 @@ def test_tables_without_keys_are_kept_in_step(make_server: MakeServer) -> None:
 def test_statements_hold_no_text_from_outside() -> None:
     schema = read_schema(_native.parse_columns(DICOM_SQL.read_text()), 10)
     hostile = "x'; DROP TABLE DICOMPatients; --"
-    text, parameters = build_select(
-        schema,
-        dialect.SQLITE,
+    query = Query(
         IMAGE,
         [(IMAGE, 0), (SERIES, 0), (STUDY, 0)],
-        [],
-        False,
-        True,
-        [((STUDY, 0), "any", [hostile]), ((IMAGE, 1), "like", [f"*{hostile}*"])],
-        None,
+        file=True,
+        conditions=[((STUDY, 0), "any", [hostile]), ((IMAGE, 1), "like", [f"*{hostile}*"])],
     )
+    text, parameters = build_select(schema, dialect.SQLITE, query)
     assert "DROP" not in text
     assert parameters == [hostile, f"%{hostile}%"]
     # The study is known to the series: its own table is not needed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyserver.control import ControlClient
 from tests.golden.scripting import EXTRA, Run
 from tests.golden.verdict import Difference
 from tests.support.dimse import Association, Message
+from tests.support.worklist import WORKLIST_FIND
 
 IMPLICIT = "1.2.840.10008.1.2"
 STUDY_ROOT = {
@@ -49,6 +51,14 @@ class Asking:
         with self._ask("find", keys, []) as peer:
             status, answers, _ = peer.find(STUDY_ROOT["find"], encoded(keys))
         found = [{"status": f"0x{code:04x}", "data": plain(data)} for code, data in answers]
+        return [*found, {"status": f"0x{status:04x}"}]
+
+    def _findwl(self, keys: dict[str, str]) -> list[dict[str, Any]]:
+        contexts = [(WORKLIST_FIND, [IMPLICIT])]
+        address = self.run.server.address
+        with Association(address, contexts, calling="TESTSCU", called="CONQUESTSRV1") as peer:
+            status, answers, _ = peer.find(WORKLIST_FIND, encoded(keys))
+        found = [{"status": f"0x{code:04x}", "data": listed(data)} for code, data in answers]
         return [*found, {"status": f"0x{status:04x}"}]
 
     def _move(self, destination: str, keys: dict[str, str]) -> list[dict[str, Any]]:
@@ -105,6 +115,13 @@ class Asking:
             client.call("regen", scope={})
         elif name in ("mergestudy", "mergeseries"):
             self.merges = (name.removeprefix("merge"), rest.split(","))
+        elif name == "loadhl7":
+            client.call("worklist_load", path=self.run.text(rest))
+        elif name == "addrecord":
+            _, columns, values = rest.split("|")
+            texts = next(csv.reader([values], quotechar="'"))
+            row = dict(zip(columns.split(","), texts, strict=True))
+            client.call("worklist_add", values=row)
         elif name == "movedatatodevice":
             target, source = rest.split(",")
             client.call("move_device", source=source, target=target)
@@ -145,6 +162,16 @@ def encoded(keys: dict[str, str]) -> bytes:
 def decoded(data: bytes) -> Dataset:
     """A data set in implicit VR."""
     return dcmread(io.BytesIO(data), force=True)
+
+
+def listed(data: bytes) -> dict[str, str]:
+    """An answer with the lengths of its sequences."""
+    return {
+        f"{int(element.tag):08X}": f"SQ[{len(element.value)}]"
+        if element.VR == "SQ"
+        else str(element.value)
+        for element in decoded(data)
+    }
 
 
 def plain(data: bytes) -> dict[str, str]:

@@ -100,6 +100,7 @@ class Run:
         patients = {row["PatientID"] or "" for row in running.call("dump", table="DICOMPatients")}
         if patients:
             running.call("delete", level="patient", uids=sorted(patients))
+        running.call("worklist_remove", keys={})
         for path in home.iterdir():
             if path.name.startswith(("aliasfile", "my", "p.sh", "openrem", "in2", "wl")):
                 path.unlink()

@@ -41,7 +41,9 @@ def test_converters(
     run = ExportRun(case, shared, destination)
     # A rebuild also finds files of the cases before, which go a moment after their rows.
     rebuilds = any("--regen:" in step["op"] for step in case.data["steps"])
-    if rebuilds or any(name in case.ini("sscscp") for name in OWN_SERVER):
+    # What it does to file names lasts.
+    marks = any("testmode" in line for line in Facts(case).lines())
+    if rebuilds or marks or any(name in case.ini("sscscp") for name in OWN_SERVER):
         run = ExportRun(case, make_server(start=False), destination)
         run.configure()
         for name, value in case.ini("sscscp").items():

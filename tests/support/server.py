@@ -203,9 +203,10 @@ class Server:
         return self.data / os.fsdecode(relative.encode("latin-1"))
 
     def temporary_files(self) -> list[Path]:
-        """What stands in the private folder of the device."""
+        """What stands in the private folder of the device, but for empty files made ahead."""
         private = self.data / ".pyserver-tmp"
-        return [path for path in private.rglob("*") if path.is_file()] if private.exists() else []
+        files = [path for path in private.rglob("*") if path.is_file()]
+        return [path for path in files if path.stat().st_size]
 
 
 def _status(pid: int, field: str) -> int:

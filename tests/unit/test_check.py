@@ -52,7 +52,7 @@ def test_suggestions(name: str, better: str | None) -> None:
     [
         (["ExportConvertor0 = x"], Severity.WARNING, "did you mean ExportConverter0"),
         (["XyzzyPlugh = 1"], Severity.WARNING, "not an item"),
-        (["WorkListQueryConverter0 = nop"], Severity.WARNING, "no effect in this version"),
+        (["VirtualServerQueryConverter0 = nop"], Severity.WARNING, "no effect in this version"),
         (["QueryConverter1 = nop"], Severity.WARNING, "never runs"),
         (["QueryConverter0 = crop 1,1,2,2"], Severity.WARNING, "no meaning in this converter"),
         (["ImportConverter0 = nop; nope x"], Severity.WARNING, "column 6: 'nope' is taken for nop"),
@@ -65,6 +65,12 @@ def test_suggestions(name: str, better: str | None) -> None:
             Severity.ERROR,
             "ImportConverter7: column 1: no command follows this condition",
         ),
+        (
+            ["Index = null", "ImportConverter0 = nop; forward study after 5 to PACS"],
+            Severity.ERROR,
+            "ImportConverter0: column 6: forward study: there is no index to find the objects in",
+        ),
+        (["Index = null", "ImportConverter0 = prefetch"], Severity.ERROR, "prefetch: there is no"),
         (["VirtualServerFor0 = PACS"], Severity.WARNING, "no effect in this version"),
         (["nonsense"], Severity.WARNING, "neither a section nor"),
         (

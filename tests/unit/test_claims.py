@@ -23,7 +23,7 @@ def test_a_kill_tells_what_was_done_and_what_was_begun(tmp_path: Path) -> None:
     # Nothing is closed: the process is gone.
     left = Claims(tmp_path).start()
     assert (left.done, left.begun) == ({1, 2}, {4})
-    assert left.suspicion(4) == KILLED and left.suspicion(5) is None
+    assert left.suspicion(4, 0) == KILLED and left.suspicion(5, 0) is None
     # What was begun stays so until it is done, also over a second kill.
     again = Claims(tmp_path).start()
     assert again.begun == {4}
@@ -39,17 +39,58 @@ def test_a_good_end_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_after_the_machine_went_down_nothing_is_sure(
+def go_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str) -> None:
+    (tmp_path / "boot").write_text(boot)
+    monkeypatch.setattr(claims, "BOOT_ID", tmp_path / "boot")
+
+
+def test_after_the_machine_went_down_the_frontier_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = Claims(tmp_path)
     notes.start()
-    notes.note(CLAIMED, [7])
-    boot = tmp_path / "boot"
-    boot.write_text("another")
-    monkeypatch.setattr(claims, "BOOT_ID", boot)
+    notes.begin(3, [7])
+    notes.begin(-1, [20, 21])
+    go_down(tmp_path, monkeypatch, "another")
     left = Claims(tmp_path).start()
-    assert left.suspicion(7) == KILLED and left.suspicion(8) == MACHINE_DOWN
+    assert left.suspicion(7, 3) == KILLED
+    assert left.suspicion(7 + claims.AHEAD, 3) == left.suspicion(22, -1) == MACHINE_DOWN
+    # Beyond its frontier a lane began nothing, and a lane without one nothing at all.
+    assert left.suspicion(8 + claims.AHEAD, 3) is None
+    assert left.suspicion(8, 4) is None
+    # It goes down once more before anything was done.
+    go_down(tmp_path, monkeypatch, "a third")
+    assert Claims(tmp_path).start().suspicion(8, 3) == MACHINE_DOWN
+
+
+def test_no_record_is_begun_before_its_frontier_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = Claims(tmp_path)
+    notes.start()
+    synced: list[str] = []
+
+    def sync(_handle: int) -> None:
+        synced.append((tmp_path / claims.FILE).read_text())
+
+    monkeypatch.setattr(claims.os, "fdatasync", sync)
+    for number in range(1, 600):
+        notes.begin(0, [number])
+    # One sync for many records, each time before the first of them is claimed.
+    ends = [text.splitlines()[-1] for text in synced]
+    assert ends == [f"f 0 {first + claims.AHEAD}" for first in (1, 258, 515)]
+    assert "c 258\n" not in synced[1]
+
+
+def test_a_good_end_leaves_no_frontier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = Claims(tmp_path)
+    notes.start()
+    notes.begin(0, [1, 2])
+    notes.note(DONE, [1])
+    notes.close()
+    go_down(tmp_path, monkeypatch, "another")
+    left = Claims(tmp_path).start()
+    assert (left.suspicion(2, 0), left.suspicion(3, 0), left.done) == (KILLED, None, {1})
 
 
 @settings(max_examples=30)

@@ -67,6 +67,15 @@ class FakeNative:
     def parse_columns(self, text: str) -> list[dict[str, Any]]:
         return []
 
+    class UidTable:
+        def __init__(self, archive: Any, prefix: str) -> None: ...
+
+        def fresh(self) -> str:
+            return "1.2.3"
+
+    class Worklist:
+        def __init__(self, archive: Any) -> None: ...
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -79,7 +88,7 @@ def home(tmp_path: Path) -> Path:
 def native(monkeypatch: pytest.MonkeyPatch) -> FakeNative:
     fake = FakeNative()
     names = ("NativeError", "Archive", "echo", "send", "find", "move", "get", "clonedb")
-    for name in (*names, "parse_columns"):
+    for name in (*names, "parse_columns", "UidTable", "Worklist"):
         monkeypatch.setattr(_native, name, getattr(fake, name), raising=False)
     assert access._native is _native
     assert admin._native is _native

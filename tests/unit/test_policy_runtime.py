@@ -210,3 +210,28 @@ def test_variables_live_as_long_as_the_association(rig: Rig) -> None:
     rules.association_ended("a1")
     rules.import_object(_native.Instance.open(CT), "SCU", "SCP", "a1")
     assert (rig.home / "out.txt").read_text() == "+7\n+7+7\n+7\n+7\n"
+
+
+def test_a_query_chooses_virtual_servers(rig: Rig) -> None:
+    def mask(line: str) -> str | None:
+        context = Context(rig.services, _native.Instance.open(CT), "SCU", "SCP", "Query0")
+        run_line(Finder(rig.home, {}, Where.QUERY).line(line), context)
+        return context.instance.get("9999,0802")
+
+    assert mask("virtualservermask 3; virtualserver 2") == "7"
+    assert mask("virtualserver 0; virtualserver 9") == "513"
+    assert mask("virtualserver 10; virtualservermask many") is None
+    assert sum("is no number from 0 to" in line for line in rig.lines) == 2
+
+
+def test_names_of_files_get_a_text(tmp_path: Path) -> None:
+    suffixes: list[str] = []
+    rig = Rig(tmp_path / "home", test_mode=suffixes.append)
+    _, context = rig.run("testmode .%m")
+    assert (suffixes, context.failures) == ([".CT"], [])
+    rig.archive.set_file_suffix(".x_1")
+    for bad in ("/../x", "a b", "x" * 33):
+        with pytest.raises(_native.ConfigError, match="nothing to put behind a file name"):
+            rig.archive.set_file_suffix(bad)
+    assert str(context.instance.predicted_path(rig.archive, "A", "B")).endswith(".dcm.x_1")
+    rig.archive.close()

@@ -88,6 +88,8 @@ fn vr_outside_table(tag: Tag) -> Vr {
         Vr::Ul
     } else if tag.is_private_creator() {
         Vr::Lo
+    } else if tag == Tag::CONQUEST_VIRTUAL_KEY {
+        Vr::Us
     } else if tag.is_private() {
         Vr::Un
     } else {

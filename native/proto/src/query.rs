@@ -245,6 +245,9 @@ impl Query {
         if options.combined_datetime {
             query.date_times = DateTimePair::combine(&mut query.keys);
         }
+        if model == InformationModel::ModalityWorklist {
+            query.combine_steps();
+        }
         Ok(query)
     }
 
@@ -252,6 +255,15 @@ impl Query {
     pub fn key(&self, tag: Tag) -> Option<&Key> {
         let at = self.keys.partition_point(|key| key.tag < tag);
         self.keys.get(at).filter(|key| key.tag == tag)
+    }
+
+    /// The start of a procedure step is one range of moments without any negotiation (PS3.4 K.6.1.2.2).
+    fn combine_steps(&mut self) {
+        for key in &mut self.keys {
+            if let Matcher::Sequence(keys) = &mut key.matcher {
+                self.date_times.extend(DateTimePair::combine(keys));
+            }
+        }
     }
 
     fn take(&mut self, element: &Element) -> Result<(), QueryError> {

@@ -147,12 +147,16 @@ fn within<T: PartialOrd + Copy>(value: T, from: Option<T>, to: Option<T>) -> boo
 }
 
 /// Date and time elements that belong together.
-const PAIRS: [(Tag, Tag); 5] = [
+const PAIRS: [(Tag, Tag); 6] = [
     (Tag::STUDY_DATE, Tag::STUDY_TIME),
     (Tag::SERIES_DATE, Tag::SERIES_TIME),
     (Tag::ACQUISITION_DATE, Tag::ACQUISITION_TIME),
     (Tag::CONTENT_DATE, Tag::CONTENT_TIME),
     (Tag::PATIENT_BIRTH_DATE, Tag::PATIENT_BIRTH_TIME),
+    (
+        Tag::SCHEDULED_PROCEDURE_STEP_START_DATE,
+        Tag::SCHEDULED_PROCEDURE_STEP_START_TIME,
+    ),
 ];
 
 impl DateTimePair {

@@ -131,6 +131,8 @@ tags! {
     HIGH_BIT = 0x0028, 0x0102, "High Bit.";
     PIXEL_REPRESENTATION = 0x0028, 0x0103, "Pixel Representation.";
     LUT_DATA = 0x0028, 0x3006, "LUT Data.";
+    SCHEDULED_PROCEDURE_STEP_START_DATE = 0x0040, 0x0002, "Scheduled Procedure Step Start Date.";
+    SCHEDULED_PROCEDURE_STEP_START_TIME = 0x0040, 0x0003, "Scheduled Procedure Step Start Time.";
     SCHEDULED_PROCEDURE_STEP_SEQUENCE = 0x0040, 0x0100, "Scheduled Procedure Step Sequence.";
     WAVEFORM_BITS_ALLOCATED = 0x5400, 0x1004, "Waveform Bits Allocated.";
     EXTENDED_OFFSET_TABLE = 0x7FE0, 0x0001, "Extended Offset Table.";
@@ -142,6 +144,7 @@ tags! {
     CONQUEST_LIMIT_KEY = 0x9999, 0x0C01, "Private query key: largest number of responses.";
     CONQUEST_OFFSET_KEY = 0x9999, 0x0C02, "Private query key: responses to skip.";
     CONQUEST_FILE_KEY = 0x9999, 0x0800, "Private query key: file of the object.";
+    CONQUEST_VIRTUAL_KEY = 0x9999, 0x0802, "Private query key: virtual servers to ask.";
     CONQUEST_DEVICE_KEY = 0x9999, 0x0801, "Private query key: device of the object.";
     ITEM = 0xFFFE, 0xE000, "Item.";
     ITEM_DELIMITATION = 0xFFFE, 0xE00D, "Item Delimitation Item.";

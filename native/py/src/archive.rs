@@ -198,6 +198,14 @@ impl PyArchive {
         rows.into_iter().map(row_of).collect()
     }
 
+    /// Have a text put behind the names of files of objects that arrive from now on (`testmode`).
+    fn set_file_suffix(&self, suffix: &str) -> PyResult<()> {
+        let archive = self.open()?;
+        archive
+            .set_file_suffix(suffix)
+            .map_err(|e| errors::store(&e))
+    }
+
     /// Delete exactly these patients (by ID), studies, series or images; files follow soon.
     fn delete<'py>(
         &self,

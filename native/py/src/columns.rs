@@ -7,7 +7,7 @@ use pyserver_store::schema::Level;
 
 use crate::errors::config;
 
-/// The columns of a dicom.sql: table, tag, name, column, length, `sql_type`, `dicom_type`.
+/// The columns of a dicom.sql: table, tag, name, column, length, `sql_type`, `dicom_type`, `hl7`.
 #[pyfunction]
 pub fn parse_columns<'py>(py: Python<'py>, text: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
     let columns = Columns::parse(text).map_err(|error| config(error.to_string()))?;
@@ -24,6 +24,7 @@ pub fn parse_columns<'py>(py: Python<'py>, text: &str) -> PyResult<Vec<Bound<'py
             row.set_item("length", column.length)?;
             row.set_item("sql_type", &column.sql_type)?;
             row.set_item("dicom_type", column.kind.name())?;
+            row.set_item("hl7", &column.hl7)?;
             rows.push(row);
         }
     }

@@ -22,6 +22,8 @@ const REFUSED: &str = "DatabaseRefused";
 /// The driver and what it says about itself.
 pub struct PyDriver {
     driver: Py<PyAny>,
+    /// The class `Query` that `find` takes.
+    query: Py<PyAny>,
     identity: String,
     text_form: TextForm,
     key_lengths: [usize; 4],
@@ -40,8 +42,37 @@ impl PyDriver {
             identity: driver.getattr(py, "identity")?.extract(py)?,
             key_lengths: driver.getattr(py, "key_lengths")?.extract(py)?,
             driver,
+            query: py
+                .import("pyserver.index.driver")?
+                .getattr("Query")?
+                .unbind(),
             text_form,
         })
+    }
+}
+
+/// Number of the worklist among the tables (`pyserver.index.tables.WORKLIST_LEVEL`).
+const WORKLIST: usize = 4;
+
+/// A condition as `pyserver.index.driver.Condition`.
+type PlainCondition = ((usize, usize), &'static str, Vec<String>);
+
+fn plain_condition(place: (usize, usize), condition: &Condition) -> PlainCondition {
+    let (kind, values) = match condition {
+        Condition::AnyOf(values) => ("any", values.clone()),
+        Condition::Like(pattern) => ("like", vec![pattern.clone()]),
+        Condition::AtLeast(value) => ("least", vec![value.clone()]),
+        Condition::AtMost(value) => ("most", vec![value.clone()]),
+    };
+    (place, kind, values)
+}
+
+impl PyDriver {
+    /// Starts a query that is made already.
+    fn pages(&self, py: Python<'_>, query: Py<PyAny>) -> PyResult<Box<dyn RowPages>> {
+        let pages = self.driver.call_method1(py, "find", (query,))?;
+        let pages = pages.bind(py).try_iter()?.unbind().into_any();
+        Ok(Box::new(PyPages { pages }))
     }
 }
 
@@ -84,19 +115,12 @@ impl Driver for PyDriver {
             let place = |(level, column): (Level, usize)| (level.index(), column);
             let columns: Vec<_> = query.columns.iter().copied().map(place).collect();
             let counts: Vec<_> = query.counts.iter().map(|c| counted_level(*c)).collect();
-            let mut conditions = Vec::with_capacity(query.conditions.len());
-            for (at, condition) in &query.conditions {
-                let (kind, values) = match condition {
-                    Condition::AnyOf(values) => ("any", values.clone()),
-                    Condition::Like(pattern) => ("like", vec![pattern.clone()]),
-                    Condition::AtLeast(value) => ("least", vec![value.clone()]),
-                    Condition::AtMost(value) => ("most", vec![value.clone()]),
-                };
-                conditions.push((place(*at), kind, values));
-            }
-            let pages = self.driver.call_method1(
+            let conditions = query.conditions.iter();
+            let conditions: Vec<_> = conditions
+                .map(|(at, condition)| plain_condition(place(*at), condition))
+                .collect();
+            let query = self.query.call1(
                 py,
-                "find",
                 (
                     query.level.index(),
                     columns,
@@ -107,8 +131,48 @@ impl Driver for PyDriver {
                     query.sort.map(place),
                 ),
             )?;
-            let pages = pages.bind(py).try_iter()?.unbind().into_any();
-            Ok(Box::new(PyPages { pages }) as Box<dyn RowPages>)
+            self.pages(py, query)
+        })
+        .map_err(failure)
+    }
+
+    fn worklist(
+        &self,
+        columns: usize,
+        conditions: &[(usize, Condition)],
+    ) -> Result<Box<dyn RowPages>, DriverError> {
+        Python::attach(|py| {
+            let columns: Vec<_> = (0..columns).map(|number| (WORKLIST, number)).collect();
+            let conditions: Vec<_> = conditions
+                .iter()
+                .map(|(number, condition)| plain_condition((WORKLIST, *number), condition))
+                .collect();
+            let none: Vec<usize> = Vec::new();
+            let query = (WORKLIST, columns, none, false, false, conditions);
+            let query = self.query.call1(py, query)?;
+            self.pages(py, query)
+        })
+        .map_err(failure)
+    }
+
+    fn change_worklist(
+        &self,
+        removed: &[Vec<(usize, Cell)>],
+        added: &[Row],
+    ) -> Result<u64, DriverError> {
+        Python::attach(|py| {
+            let mut keys = Vec::with_capacity(removed.len());
+            for key in removed {
+                let cells = key
+                    .iter()
+                    .map(|(number, cell)| Ok((*number, cell_object(py, cell)?)));
+                keys.push(cells.collect::<PyResult<Vec<_>>>()?);
+            }
+            let rows = added.iter().map(|row| row_object(py, row));
+            let rows = rows.collect::<PyResult<Vec<_>>>()?;
+            self.driver
+                .call_method1(py, "change_worklist", (keys, rows))?
+                .extract(py)
         })
         .map_err(failure)
     }

@@ -24,6 +24,7 @@ mod queue;
 mod regen_rules;
 mod server;
 mod settings;
+mod worklist;
 
 use pyo3::prelude::*;
 
@@ -57,4 +58,6 @@ mod _native {
     use crate::queue::WorkQueue;
     #[pymodule_export]
     use crate::server::PyServer;
+    #[pymodule_export]
+    use crate::worklist::Worklist;
 }

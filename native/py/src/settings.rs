@@ -95,6 +95,7 @@ pub fn archive_config(settings: &Bound<'_, PyMapping>) -> PyResult<ArchiveConfig
         .map(|(ae, text)| Ok((ae, durability(&text)?)))
         .collect::<PyResult<_>>()?;
     archive.journal_object_bytes = read.value("journal_object_bytes")?;
+    archive.worklist_charset = read.value("worklist_charset")?;
     archive.full_threshold_mb = read.value("mag_device_full_threshold_mb")?;
     archive.dataset_bytes_max = match read.value("dataset_bytes_max")? {
         0 => u64::MAX,

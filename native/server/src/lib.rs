@@ -28,6 +28,7 @@ mod scp_get;
 mod scp_move;
 mod scp_store;
 mod scp_table;
+mod scp_worklist;
 pub mod scu;
 mod send_object;
 mod session;

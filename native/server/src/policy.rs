@@ -30,8 +30,12 @@ pub enum Hook {
     Query,
     /// The identifier of a C-MOVE or C-GET.
     Retrieve,
+    /// The identifier of a C-FIND of the worklist.
+    WorkListQuery,
     /// One answer of a C-FIND.
     QueryResult,
+    /// One answer of a C-FIND of the worklist.
+    ModalityWorkListQueryResult,
     /// A copy of an object that goes out for a C-MOVE or C-GET.
     RetrieveResult,
     /// An object that the archive does not take.
@@ -40,11 +44,13 @@ pub enum Hook {
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Import,
         Self::Query,
         Self::Retrieve,
+        Self::WorkListQuery,
         Self::QueryResult,
+        Self::ModalityWorkListQueryResult,
         Self::RetrieveResult,
         Self::RejectedImage,
     ];
@@ -55,7 +61,9 @@ impl Hook {
             Self::Import => "Import",
             Self::Query => "Query",
             Self::Retrieve => "Retrieve",
+            Self::WorkListQuery => "WorkListQuery",
             Self::QueryResult => "QueryResult",
+            Self::ModalityWorkListQueryResult => "ModalityWorkListQueryResult",
             Self::RetrieveResult => "RetrieveResult",
             Self::RejectedImage => "RejectedImage",
         }

@@ -102,7 +102,7 @@ pub fn revised<'a>(
     let syntax = session.syntax_of(context_id);
     let object = Received::from_dataset(identifier.to_vec(), syntax).map_err(unreadable)?;
     // The statuses of a real Conquest.
-    let status = if hook == Hook::Query {
+    let status = if matches!(hook, Hook::Query | Hook::WorkListQuery) {
         BLOCKED_QUERY
     } else {
         BLOCKED_RETRIEVE

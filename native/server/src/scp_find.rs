@@ -22,6 +22,7 @@ use crate::log::{Level, escaped};
 use crate::policy::{Hook, Policy, Ruling};
 use crate::reply::Answer;
 use crate::retrieve;
+use crate::scp_worklist;
 use crate::session::Session;
 use crate::stats::Stats;
 
@@ -29,9 +30,12 @@ use crate::stats::Stats;
 const PAGE_ROWS: usize = 256;
 
 /// How a search ended.
-enum End {
+pub enum End {
+    /// Every match was sent.
     Complete,
+    /// The peer wants no more.
     Cancelled,
+    /// There are more matches than are allowed.
     Limit,
 }
 
@@ -47,7 +51,11 @@ pub fn perform(
     Stats::add(&session.shared.stats.finds, 1);
     let asked = CommandRequest::CFind(request.clone());
     let mut matches = 0;
-    let end = search(session, model, context_id, &asked, identifier, &mut matches);
+    let end = if model == InformationModel::ModalityWorklist {
+        scp_worklist::search(session, context_id, &asked, identifier, &mut matches)
+    } else {
+        search(session, model, context_id, &asked, identifier, &mut matches)
+    };
     Stats::add(&session.shared.stats.matches, matches);
     let (response, how) = match end {
         Ok(End::Complete) => (CommandResponse::to(&asked, Status::SUCCESS), "complete"),
@@ -78,8 +86,11 @@ pub fn perform(
     .send(&mut session.link)
 }
 
-enum SearchError {
+/// Why a search did not end.
+pub enum SearchError {
+    /// It is answered with a status.
     Refused(retrieve::Refused),
+    /// There is nobody to answer any more.
     Link(LinkError),
 }
 
@@ -89,7 +100,8 @@ impl From<LinkError> for SearchError {
     }
 }
 
-fn unable(error: impl std::fmt::Display) -> SearchError {
+/// A search that failed here.
+pub fn unable(error: impl std::fmt::Display) -> SearchError {
     SearchError::Refused((Status::UNABLE_TO_PROCESS, error.to_string()))
 }
 
@@ -146,7 +158,9 @@ fn search(
             .map_err(unable)?;
         // Rules may ask the index, so they wait until the page's transaction has ended.
         for record in held.drain(..) {
-            let Some(record) = revised(session, result_rules.as_ref(), context_id, record) else {
+            let hook = Hook::QueryResult;
+            let Some(record) = revised(session, hook, result_rules.as_ref(), context_id, record)
+            else {
                 continue;
             };
             let association = &mut session.link.association;
@@ -171,15 +185,16 @@ fn search(
 
 /// An answer as the site's rules leave it; `None`: it is not given. One whose rule failed is not given
 /// either.
-fn revised(
+pub fn revised(
     session: &Session,
+    hook: Hook,
     rules: Option<&Arc<dyn Policy>>,
     context_id: u8,
     record: Vec<u8>,
 ) -> Option<Vec<u8>> {
     let policy = rules?;
     let object = Received::from_dataset(record, session.syntax_of(context_id));
-    let ruled = object.map(|object| policy.rule(Hook::QueryResult, object, &session.origin(), ""));
+    let ruled = object.map(|object| policy.rule(hook, object, &session.origin(), ""));
     let revised = ruled.and_then(|(object, ruling)| match (object, ruling) {
         (_, Ruling::Failed(why)) => Err(StoreError::Config(why)),
         (Some(object), Ruling::Keep | Ruling::Retry) => object.dataset().map(Some),

@@ -119,6 +119,7 @@ impl StoreReceiver {
         let outcome = match arriving {
             Ok(Arriving::Direct(incoming)) => incoming.finish().map(Done::Stored),
             Ok(Arriving::Held(holder)) => {
+                session.shared.archive.expect_store();
                 let class = request.sop_class_uid;
                 let object = holder.finish(class.as_str(), sop.as_str());
                 object.and_then(|object| judge(session, object))

@@ -25,8 +25,8 @@ pub enum Service {
     Get(InformationModel),
 }
 
-/// SOP classes of query and retrieve (PS3.4 C.6).
-pub const QUERY_RETRIEVE_CLASSES: [&str; 9] = [
+/// SOP classes of query and retrieve (PS3.4 C.6), and of the worklist (PS3.4 K.6).
+pub const QUERY_RETRIEVE_CLASSES: [&str; 10] = [
     uid::PATIENT_ROOT_FIND,
     uid::PATIENT_ROOT_MOVE,
     uid::PATIENT_ROOT_GET,
@@ -36,6 +36,7 @@ pub const QUERY_RETRIEVE_CLASSES: [&str; 9] = [
     uid::PATIENT_STUDY_ONLY_FIND,
     uid::PATIENT_STUDY_ONLY_MOVE,
     uid::PATIENT_STUDY_ONLY_GET,
+    uid::MODALITY_WORKLIST_FIND,
 ];
 
 /// Why a well-formed request is not served.

@@ -33,12 +33,15 @@ use crate::reaper::Reaper;
 use crate::recover::{RecoveryReport, recover};
 use crate::schema::Level;
 use crate::settle::Settler;
+use crate::spare_files::SpareFiles;
 use crate::unindexed::Unindexed;
 use crate::virtual_device::is_virtual;
 use crate::writers::Writers;
 
 /// Locked while the archive is open.
 const LOCK_FILE: &str = "archive.lock";
+/// Longest text put behind the names of files.
+const FILE_SUFFIX_MAX: usize = 32;
 
 /// What all stores share.
 pub(crate) struct Shared {
@@ -51,6 +54,7 @@ pub(crate) struct Shared {
     pub in_flight: Arc<InFlight>,
     pub buffers: Arc<Buffers>,
     pub writers: Arc<Writers>,
+    pub spare_files: SpareFiles,
     pub arrivals: Arc<Arrivals>,
     /// The database that follows the index.
     pub mirror: Option<Arc<Mirror>>,
@@ -203,6 +207,7 @@ impl Archive {
         )?;
         let buffers = Arc::new(Buffers::default());
         let writers = Arc::new(Writers::start(&disk, &buffers)?);
+        let spare_files = SpareFiles::start(&disk, &devices)?;
         let shared = Arc::new(Shared {
             disk,
             index,
@@ -212,6 +217,7 @@ impl Archive {
             marks,
             in_flight,
             writers,
+            spare_files,
             arrivals: Arrivals::new(),
             mirror,
             unindexed: Unindexed::default(),
@@ -234,6 +240,14 @@ impl Archive {
     /// Starts to receive an object.
     pub fn begin(&self, context: &ReceiveContext<'_>) -> Result<Incoming, StoreError> {
         Incoming::begin(&self.shared, context)
+    }
+
+    /// Says that a store comes in a moment, so that who commits it is awake by then. Awake it looks for the
+    /// store, and would take a core from a codec meanwhile.
+    pub fn expect_store(&self) {
+        if !self.shared.arrivals.are_codecs_busy() {
+            self.shared.committer.expect();
+        }
     }
 
     /// Waits until every acknowledged store can be found. Cheap when nothing is open.
@@ -364,7 +378,29 @@ impl Archive {
                 "devices, index folder and database change with a restart only".into(),
             ));
         }
-        *self.shared.config.write() = Arc::new(config);
+        let file_suffix = old.file_suffix.clone();
+        *self.shared.config.write() = Arc::new(ArchiveConfig {
+            file_suffix,
+            ..config
+        });
+        Ok(())
+    }
+
+    /// Has a text put behind the names of files of objects that begin to arrive from now on; an empty one ends
+    /// that.
+    pub fn set_file_suffix(&self, suffix: &str) -> Result<(), StoreError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if suffix.len() > FILE_SUFFIX_MAX || !suffix.chars().all(fits) {
+            return Err(StoreError::Config(format!(
+                "{suffix:?} is nothing to put behind a file name: up to {FILE_SUFFIX_MAX} letters, digits, \
+                 dots, _ and -"
+            )));
+        }
+        let mut config = self.shared.config.write();
+        *config = Arc::new(ArchiveConfig {
+            file_suffix: suffix.to_owned(),
+            ..config.as_ref().clone()
+        });
         Ok(())
     }
 
@@ -382,6 +418,7 @@ impl Archive {
     pub fn shut_down(&self) {
         self.reaper.stop();
         self.shared.writers.stop();
+        self.shared.spare_files.stop();
         self.shared.settler.stop();
         self.shared.committer.stop();
     }

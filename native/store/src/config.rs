@@ -87,6 +87,10 @@ pub struct ArchiveConfig {
     pub dataset_bytes_max: u64,
     /// Whether anything is remembered of what is stored; without, only files are kept (NULL driver).
     pub keeps_index: bool,
+    /// Character set of worklist answers, as (0008,0005) has it; empty names none.
+    pub worklist_charset: String,
+    /// Text behind the names of new files (`testmode`).
+    pub file_suffix: String,
 }
 
 impl ArchiveConfig {
@@ -115,6 +119,8 @@ impl ArchiveConfig {
             scan_limits: ScanLimits::default(),
             dataset_bytes_max: u64::from(u32::MAX) * 4,
             keeps_index: true,
+            worklist_charset: "ISO_IR 100".into(),
+            file_suffix: String::new(),
         }
     }
 

@@ -135,6 +135,22 @@ pub trait Driver: Send + Sync + 'static {
     /// Starts a query.
     fn find(&self, query: &RowQuery) -> Result<Box<dyn RowPages>, DriverError>;
 
+    /// Starts to read the worklist: the first so many columns, in the order of `dicom.sql`; conditions name
+    /// columns by number.
+    fn worklist(
+        &self,
+        columns: usize,
+        conditions: &[(usize, Condition)],
+    ) -> Result<Box<dyn RowPages>, DriverError>;
+
+    /// In one transaction, takes out entries of the worklist, each key naming columns and their values, and adds
+    /// others: their columns, and the time. Answers how many went.
+    fn change_worklist(
+        &self,
+        removed: &[Vec<(usize, Cell)>],
+        added: &[Row],
+    ) -> Result<u64, DriverError>;
+
     /// Rows per level.
     fn counts(&self) -> Result<[u64; 4], DriverError>;
 }

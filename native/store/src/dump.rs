@@ -8,16 +8,16 @@ use crate::columns::Column;
 use crate::config::ArchiveConfig;
 use crate::filename::{ElementPath, ElementText, NameInputs};
 use crate::find::{FindCursor, FindProgress};
-use crate::heads::ParentHead;
 use crate::index::ReadTxn;
 use crate::index_error::IndexError;
 use crate::plan::BoundQuery;
-use crate::row::ColumnIter;
 use crate::schema::Level;
 use crate::virtual_device::{device_name, is_virtual};
 use crate::walk::RowView;
+use crate::worklist::value_columns;
 
-/// A row: column names and values, NULL as `None`. Bytes become the Latin-1 characters of the same number.
+/// A row: column names and values, NULL as `None`. Bytes become the Latin-1 characters of the same number; the
+/// worklist is text.
 pub type TableRow = Vec<(String, Option<String>)>;
 
 /// Images per transaction.
@@ -147,17 +147,16 @@ pub(crate) fn latin1(bytes: &[u8]) -> String {
 
 impl ReadTxn<'_> {
     fn dump_worklist(&self) -> Result<Vec<TableRow>, IndexError> {
-        let columns = self.index.columns().worklist();
-        let columns: Vec<_> = columns.iter().filter(|c| !c.is_sequence_mark()).collect();
+        let columns: Vec<_> = value_columns(self.index.columns()).collect();
         let mut rows = Vec::new();
-        for item in self.index.tables.worklist.iter(&self.txn)? {
-            let (head, values) = ParentHead::split(item?.1)?;
+        for (time, entry) in self.worklist_with_times()? {
             let mut row = TableRow::with_capacity(columns.len() + 4);
-            for (column, value) in columns.iter().zip(ColumnIter::new(values)) {
-                row.push((column.db_name().to_owned(), value.map(latin1)));
+            for column in &columns {
+                let value = entry.get(column.tag).map(str::to_owned);
+                row.push((column.db_name().to_owned(), value));
             }
-            let accessed = head.accessed & !ACCESS_TIME_STEP;
-            row.push(("AccessTime".to_owned(), Some(accessed.to_string())));
+            let added = time & !ACCESS_TIME_STEP;
+            row.push(("AccessTime".to_owned(), Some(added.to_string())));
             for name in ["qTimeStamp", "qFlags", "qSpare"] {
                 row.push((name.to_owned(), None));
             }

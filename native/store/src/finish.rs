@@ -163,7 +163,7 @@ fn file_name(incoming: &Incoming, header: &Header) -> Result<String, StoreError>
     } else {
         Some(with_edits(header, &stand_ins)?)
     };
-    Ok(syntax.name(
+    let mut name = syntax.name(
         named.as_ref().unwrap_or(header),
         &NameInputs {
             called_ae: &incoming.called_ae,
@@ -174,7 +174,9 @@ fn file_name(incoming: &Incoming, header: &Header) -> Result<String, StoreError>
             length_max: incoming.config.file_name_length_max,
             force_dcm: !incoming.headerless,
         },
-    ))
+    );
+    name.push_str(&incoming.config.file_suffix);
+    Ok(name)
 }
 
 fn job(

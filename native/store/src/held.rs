@@ -148,7 +148,7 @@ impl Archive {
         let named = Header::parse(&bytes, header.syntax()).map_err(not_understood)?;
         let now = unix_time();
         let headerless = config.file_name_syntax.is_v2() && header.syntax().is_uncompressed();
-        let file = config.file_name_syntax.name(
+        let mut file = config.file_name_syntax.name(
             &named,
             &NameInputs {
                 called_ae: sender.called_ae,
@@ -160,6 +160,7 @@ impl Archive {
                 force_dcm: !headerless,
             },
         );
+        file.push_str(&config.file_suffix);
         Ok(device.path(&file))
     }
 

@@ -246,14 +246,14 @@ impl Incoming {
             let wanted = self.wanted_edits();
             self.edit(&wanted);
         }
-        let write_back = self.durability == Durability::Durable;
         let buffer = self.shared.buffers.take();
         let mut temp = TempFile::create(
             &self.shared.disk,
             &self.device,
             &self.shared.writers,
             buffer,
-            write_back,
+            self.durability == Durability::Durable,
+            &self.shared.spare_files,
         )?;
         let gathered = std::mem::take(&mut self.gathered);
         let (start, dataset) = gathered.split_at(self.dataset_offset.min(gathered.len()));

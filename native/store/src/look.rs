@@ -3,7 +3,7 @@
 //! To wake a thread on an idle core takes longer than most of what these threads wait for, on a virtual machine
 //! longer than a small object's whole store. So while few objects arrive, threads look for each other's results
 //! before they go to sleep. As soon as the cores have other work nobody looks: it would take the core away from
-//! those it waits for.
+//! those it waits for. Between two looks a thread lets go of its core, which costs nothing when nobody wants it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 /// Longest look. A sync of the journal takes about as long.
 pub(crate) const LOOK_MAX: Duration = Duration::from_micros(250);
-/// Pauses between two looks.
-const SPINS: u32 = 20;
 
 /// How busy the cores are with arriving objects.
 #[derive(Debug)]
@@ -89,9 +87,7 @@ pub(crate) fn look<T>(patience: Duration, mut there: impl FnMut() -> Option<T>) 
         if let Some(found) = there() {
             return Some(found);
         }
-        for _ in 0..SPINS {
-            std::hint::spin_loop();
-        }
+        std::thread::yield_now();
     }
     None
 }

@@ -1,17 +1,19 @@
 //! The change log and a database that follows it: what is taken off, and what a database is given instead.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pyserver_proto::tag::Tag;
 
 use crate::apply_tests::{Fixture, options};
 use crate::changes::ChangeKind;
-use crate::driver::{Cell, Driver, DriverBatch, DriverError, RowPages, RowQuery, TextForm};
+use crate::driver::{
+    Cell, Condition, Driver, DriverBatch, DriverError, Row, RowPages, RowQuery, TextForm,
+};
 use crate::index::{Index, IndexOptions};
 use crate::mirror::Mirror;
 use crate::schema::Level;
-use std::sync::Arc;
 
 /// A database that knows which images it has, and which goes away now and then.
 #[derive(Default)]
@@ -63,6 +65,22 @@ impl Driver for Images {
 
     fn find(&self, _query: &RowQuery) -> Result<Box<dyn RowPages>, DriverError> {
         Err(DriverError::Refused("it only counts".into()))
+    }
+
+    fn worklist(
+        &self,
+        _columns: usize,
+        _conditions: &[(usize, Condition)],
+    ) -> Result<Box<dyn RowPages>, DriverError> {
+        Err(DriverError::Refused("it has none".into()))
+    }
+
+    fn change_worklist(
+        &self,
+        _removed: &[Vec<(usize, Cell)>],
+        _added: &[Row],
+    ) -> Result<u64, DriverError> {
+        Err(DriverError::Refused("it has none".into()))
     }
 
     fn counts(&self) -> Result<[u64; 4], DriverError> {

@@ -283,7 +283,8 @@ fn put_numbers(out: &mut Vec<u8>, returned: &Returned, value: &[u8], encoding: E
     out.extend_from_slice(&bytes);
 }
 
-fn put_number(out: &mut Vec<u8>, vr: Vr, number: &str) -> Option<()> {
+/// Appends a number given as text; `None` when it is none of this VR.
+pub(crate) fn put_number(out: &mut Vec<u8>, vr: Vr, number: &str) -> Option<()> {
     match vr {
         Vr::Us => out.extend_from_slice(&number.parse::<u16>().ok()?.to_le_bytes()),
         Vr::Ss => out.extend_from_slice(&number.parse::<i16>().ok()?.to_le_bytes()),

@@ -148,7 +148,17 @@ fn place_of(bound: &BoundQuery, layout: &Layout, level: Level, slot: usize) -> O
 /// What a filter lets a database leave out.
 fn conditions(filter: &Filter) -> Vec<Condition> {
     let exact = !filter.multi_valued && !filter.ignore_case;
-    match &filter.matcher {
+    narrowing(&filter.matcher, filter.vr, exact, filter.multi_valued)
+}
+
+/// The same for a matcher. `exact`: the column has one value, and case counts.
+pub(crate) fn narrowing(
+    matcher: &Matcher,
+    vr: Vr,
+    exact: bool,
+    multi_valued: bool,
+) -> Vec<Condition> {
+    match matcher {
         Matcher::UidList(uids) if exact => {
             let uids = uids.iter().map(|uid| uid.as_str().to_owned());
             vec![Condition::AnyOf(uids.collect())]
@@ -160,7 +170,7 @@ fn conditions(filter: &Filter) -> Vec<Condition> {
             Compare::Number => Vec::new(),
         },
         Matcher::Wildcard(pattern) => {
-            let inside = filter.vr == Vr::Pn || filter.multi_valued;
+            let inside = vr == Vr::Pn || multi_valued;
             like(&pattern.text, inside)
         }
         Matcher::DateRange(range) if exact => {

@@ -26,7 +26,7 @@
 //! tombs         level u8, number u64                  a hidden subtree the reaper still has to free;
 //!                                                     for an image series u32 and its row
 //! orphans       device u16, path                      a file to unlink
-//! worklist      entry u32                             head, columns (sequence marks left out)
+//! worklist      entry u32                             time added u32, then per value: group, element, UTF-8 text
 //! uidmods       old uid, 00, stage                    what an identifier was changed to (`uidmods`)
 //! ```
 //!

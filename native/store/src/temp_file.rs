@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::blob::{BlobFile, Disk};
 use crate::device::Device;
 use crate::error::StoreError;
+use crate::spare_files::{SpareFile, SpareFiles};
 use crate::writers::{Progress, Writers};
 
 /// Pieces at least this long are written from where they are.
@@ -27,24 +28,35 @@ pub(crate) struct TempFile {
     /// Bytes handed to the system or to a writer.
     written: u64,
     write_back: bool,
+    /// Whether the name survives a power cut already.
+    name_is_safe: bool,
     writers: Arc<Writers>,
     progress: Arc<Progress>,
 }
 
 impl TempFile {
-    /// Creates the file. `gathered` is a buffer to reuse; `write_back` starts write-out early.
+    /// Creates the file, or takes it from `spares`. `gathered` is a buffer to reuse; the write-out of
+    /// a `durable` one starts early.
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         device: &Arc<Device>,
         writers: &Arc<Writers>,
         mut gathered: Vec<u8>,
-        write_back: bool,
+        durable: bool,
+        spares: &SpareFiles,
     ) -> Result<Self, StoreError> {
-        let name = device.temp_name();
-        let path = device.temp_path(&name);
-        let blob = disk
-            .create(&path)
-            .map_err(|e| StoreError::io("create", &path, e))?;
+        let spare = spares.take(device, durable);
+        let name_is_safe = durable && spare.is_some();
+        let SpareFile { name, blob } = match spare {
+            Some(spare) => spare,
+            None => {
+                let name = device.temp_name();
+                let path = device.temp_path(&name);
+                let blob = disk.create(&path);
+                let blob = blob.map_err(|e| StoreError::io("create", &path, e))?;
+                SpareFile { name, blob }
+            }
+        };
         gathered.clear();
         Ok(Self {
             disk: Arc::clone(disk),
@@ -53,7 +65,8 @@ impl TempFile {
             blob: Some(Arc::new(blob)),
             gathered,
             written: 0,
-            write_back,
+            write_back: durable,
+            name_is_safe,
             writers: Arc::clone(writers),
             progress: Arc::default(),
         })
@@ -163,7 +176,7 @@ impl TempFile {
         self.disk
             .sync(blob)
             .map_err(|e| StoreError::io("sync", &blob.path, e))?;
-        if self.device.needs_folder_sync() {
+        if self.device.needs_folder_sync() && !self.name_is_safe {
             let folder = self.device.temp_folder();
             self.disk
                 .sync_folder(folder)
@@ -199,8 +212,10 @@ mod tests {
         let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
         let device = Arc::new(Device::open(0, folder.path(), &SystemDisk).unwrap());
         let writers = Arc::new(Writers::start(&disk, &Arc::default()).unwrap());
+        let spares = SpareFiles::start(&disk, std::slice::from_ref(&device)).unwrap();
         let mut expected = Vec::new();
-        let mut file = TempFile::create(&disk, &device, &writers, Vec::new(), true).unwrap();
+        let mut file =
+            TempFile::create(&disk, &device, &writers, Vec::new(), true, &spares).unwrap();
         for (n, size) in [10, 70_000, 100_000, 300_000, 1, 64 * 1024]
             .into_iter()
             .enumerate()
@@ -217,7 +232,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         drop(file);
         assert!(!path.exists());
-        let file = TempFile::create(&disk, &device, &writers, Vec::new(), false).unwrap();
+        let file = TempFile::create(&disk, &device, &writers, Vec::new(), false, &spares).unwrap();
         let path = device.temp_path(&file.name);
         file.hand_over();
         assert!(path.exists());

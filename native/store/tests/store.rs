@@ -170,7 +170,7 @@ fn deleted_objects_free_files_and_folders() {
         let home = tempfile::tempdir().unwrap();
         let archive = open(config(home.path()));
         for number in 0..30 {
-            let size = if number % 3 == 0 { 80_000 } else { 300 };
+            let size = if number % 5 == 0 { 80_000 } else { 300 };
             store(&archive, &Sample::new(number % 2, number, size), durability).unwrap();
         }
         let gone = archive.delete(Level::Series, b"1.2.3.1.1").unwrap();
