@@ -38,6 +38,7 @@ WORKS: dict[str, Callable[[Setting], Iterable[Work]]] = {
     "retrieve": retrieve.run,
     "memory": memory.run,
     "index": index.run,
+    "growth": index.grow,
     "clonedb": clonedb.run,
     "pipeline": pipeline.run,
     "transcode": pipeline.moves,
@@ -57,7 +58,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--peers", help="comma separated; default: all that are installed")
     parser.add_argument("--only", default="", help="run only works whose key contains this")
     parser.add_argument("--conquest", type=Path, help="path to a dgate binary")
-    parser.add_argument("--images", type=int, default=0, help="of `index` (4375000 x scale)")
+    parser.add_argument("--images", type=int, default=0, help="of `index` and `growth`")
     parser.add_argument(
         "--drivers", help=f"of `clonedb`, comma separated: {', '.join(drivers.DRIVERS)} (all)"
     )

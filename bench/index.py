@@ -3,7 +3,8 @@
 An example program of the store crate (`native/store/examples/index_load.rs`) makes the archive of
 the manual's appendix 1, or `--images N` of it, and enters it twice: as `clonedb` does, and as the
 committer stores received objects. Rates over each part of the way tell whether the index stays as
-fast as it fills; making the records is not timed. Also here: how other benches fill an index.
+fast as it fills; making the records is not timed. `bench growth` is the same with ten million
+images. Also here: how other benches fill an index.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from bench.ingest import Setting
 from bench.load import ROOT, LoadError, Sample
 from bench.rounds import Target, Work
 
-# The manual's archive.
+# The manual's archive, and the one that is to fill as fast at its end.
 IMAGES = 4_375_000
+GROWTH_IMAGES = 10_000_000
 RUN_SECONDS = 7200.0
 CLONE, STORE = "index-clone", "index-store"
 TITLES = {CLONE: "rows of clonedb", STORE: "received objects"}
@@ -52,17 +54,26 @@ def fill(folder: Path, images: int, mode: str, *, smoke: bool) -> Sample:
 
 def run(setting: Setting) -> list[Work]:
     """Rate, flatness, size and lookups of both ways into the index."""
-    images = setting.images or max(2_000, int(IMAGES * setting.scale))
+    return _run(setting, IMAGES, "")
+
+
+def grow(setting: Setting) -> list[Work]:
+    """The same for the archive of `bench growth`."""
+    return _run(setting, GROWTH_IMAGES, "growth-")
+
+
+def _run(setting: Setting, images: int, prefix: str) -> list[Work]:
+    images = setting.images or max(2_000, int(images * setting.scale))
     works = []
     for key, mode in ((CLONE, "clone"), (STORE, "store")):
         if setting.only in key:
-            works += _run_mode(setting, key, mode, images)
+            works += _run_mode(setting, prefix + key, mode, images)
     return works
 
 
 def _run_mode(setting: Setting, key: str, mode: str, images: int) -> list[Work]:
-    what = f"{TITLES[key]}, {images / 1e6:g} M images"
     clone = mode == "clone"
+    what = f"{TITLES[CLONE if clone else STORE]}, {images / 1e6:g} M images"
     rate = Work(
         key,
         f"Index alone, {what}",

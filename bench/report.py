@@ -12,7 +12,17 @@ from bench.peers import PEERS
 from bench.rounds import Target, Work
 
 HERE = Path(__file__).resolve().parent
-ORDER = ("ingest", "find", "retrieve", "memory", "index", "pipeline", "transcode", "route")
+ORDER = (
+    "ingest",
+    "find",
+    "retrieve",
+    "memory",
+    "index",
+    "growth",
+    "pipeline",
+    "transcode",
+    "route",
+)
 # One file for each scale that clonedb was run with.
 CLONEDB = "clonedb-*.json"
 OTHERS = {
@@ -52,7 +62,8 @@ def write(target: Path = HERE / "RESULTS.md") -> Path:
         print("no plots: matplotlib is not installed (`make install` does it)")
     drawn = plots.draw(works, target.parent / "plots")
     lines += [f"![{title}](plots/{name})\n" for name, title in drawn.items()]
-    lines += _index(loaded.get("index"))
+    filled = [loaded[name][1] for name in ("index", "growth") if name in loaded]
+    lines += _index([work for group in filled for work in group])
     for path in clones:
         lines += _clonedb(path.stem, loaded[path.stem])
     lines += _profiles()
@@ -175,12 +186,12 @@ def _profiles() -> list[str]:
     return lines + [profile.table(each) for each in content["profiles"]]
 
 
-def _index(loaded: Loaded | None) -> list[str]:
-    if loaded is None or not loaded[1]:
+def _index(works: list[Work]) -> list[str]:
+    if not works:
         return []
     lines = ["## The index as it fills", ""]
     curves = {}
-    for work in loaded[1]:
+    for work in works:
         for samples in work.samples.values():
             series = samples[-1].get("series")
             if series and work.value == "records_per_second":
@@ -195,7 +206,7 @@ def _index(loaded: Loaded | None) -> list[str]:
         "| MB memory |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for work in loaded[1]:
+    for work in works:
         if work.value != "records_per_second":
             continue
         for samples in work.samples.values():

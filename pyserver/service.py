@@ -5,6 +5,7 @@ is opened first, because holding it proves that no other process serves this hom
 listener starts when all else stands, and ends first.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -38,7 +39,9 @@ from pyserver.worklist import Worklist
 
 ERROR, WARNING, INFO = 0, 1, 2
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Ends a run whose index must be opened again, and only such a run.
+REOPEN = signal.SIGUSR1
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, REOPEN)
 
 # Python threads must not hold up native ones that report to them.
 SWITCH_INTERVAL_S = 0.0005
@@ -94,6 +97,7 @@ class Service:
         self.settings, self.warnings = read_config(home, config, overrides)
         make_folders(self.settings)
         self._started = time.time()
+        self._index_closed = False
         self._log_ended = threading.Event()
         self._reload_lock = threading.Lock()
         self._lines_lock = threading.Lock()
@@ -167,19 +171,29 @@ class Service:
         host, port = self.address
         self.log(INFO, f"{self.settings.pacs_name} listens on {host}:{port}")
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP reloads."""
-        while signal.sigwait(SIGNALS) is signal.SIGHUP:
-            self.reload()
+    def run(self) -> bool:
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads. True: the index is closed after a failed
+        write, and the process is to start anew."""
+        while True:
+            received = signal.sigwait(SIGNALS)
+            if received is signal.SIGHUP:
+                self.reload()
+            elif received is not REOPEN:
+                break
+            elif self._index_closed:
+                return True
         # A second one ends the process at once; the next start repairs what it cut off.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return False
 
-    def stop(self) -> bool:
+    def stop(self, drain_s: float | None = None) -> bool:
         """End: no more associations, wait for open ones, close the archive."""
         self.log(INFO, "stopping")
         self._incoming.stop()
-        drained = self._server.stop(float(self.settings.native.drain_s))
-        self._exports.stop(float(self.settings.native.drain_s))
+        if drain_s is None:
+            drain_s = float(self.settings.native.drain_s)
+        drained = self._server.stop(drain_s)
+        self._exports.stop(drain_s)
         self._forwards.stop()
         self._control.stop()
         self.log(INFO if drained else WARNING, "stopped" if drained else "stopped, some aborted")
@@ -310,7 +324,12 @@ class Service:
             with self._lines_lock:
                 own, self._own_lines = self._own_lines, []
             self._log.write(sorted([*own, *lines], key=lambda line: line[0]))
-            self._rates.note(time.monotonic(), self._server.stats())
+            stats = self._server.stats()
+            self._rates.note(time.monotonic(), stats)
+            if stats["index_closed"] and not self._index_closed:
+                self._index_closed = True
+                self.log(ERROR, "the index is closed after a failed write; the server starts anew")
+                os.kill(os.getpid(), REOPEN)
             if ended and not lines:
                 self._log.close()
                 return

@@ -1,6 +1,8 @@
 """`pyserver serve`: make a home folder when there is none, then run the server in it."""
 
 import argparse
+import os
+import sys
 from typing import Any
 
 from pyserver import __version__
@@ -20,6 +22,9 @@ from pyserver.config.defaults import write_defaults
 from pyserver.config.settings import Overrides, config_file
 from pyserver.service import WARNING, Service
 
+# What open associations get to end when the index is closed: they can only be refused.
+RESTART_DRAIN_S = 2.0
+
 
 def _configure(parser: argparse.ArgumentParser) -> None:
     add_home(parser)
@@ -37,14 +42,19 @@ def _run(args: argparse.Namespace, out: Output) -> int:
     overrides = Overrides(port=args.port, aet=args.aet)
     with out.progress("Opening the archive") as progress:
         service = Service(home, args.config, overrides, progress, verbose=not args.quiet)
+    again = False
     try:
         service.start()
         for text in recovery_lines(service.recovery):
             service.log(WARNING, text)
         _greet(service, args, out)
-        service.run()
+        again = service.run()
     finally:
-        drained = service.stop()
+        drained = service.stop(RESTART_DRAIN_S if again else None)
+    if again:
+        # Nothing may have the old map of the index any more when it is opened again: of a new
+        # program in this process that is certain.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     return DONE if drained else PARTLY
 
 

@@ -5,15 +5,15 @@ Relative paths are relative to the home folder.
 """
 
 import ipaddress
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pyserver.config.database import DatabaseSettings, check_source, narrow_columns, split_host
 from pyserver.config.findings import Findings
-from pyserver.config.ini import IniFile, IniLine, parse_ini, read_text
-from pyserver.config.items import find_item, item_named
+from pyserver.config.ini import IniFile, parse_ini, read_text
+from pyserver.config.item_reader import ItemReader
+from pyserver.config.items import item_named
 from pyserver.config.peers import AE_LENGTH_MAX, PORT_MAX, PeerMap, parse_peers
 from pyserver.config.rule_settings import ForwardSettings, RuleSettings
 from pyserver.config.sop_list import SopList, parse_sop_list
@@ -31,7 +31,6 @@ ALL_INTERFACES = "0.0.0.0"
 
 # s0 to s9 are converters.
 _CONVERTER_MODE = "s"
-_WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,71 +164,8 @@ def read_settings(
     return reader.settings(overrides or Overrides()), findings
 
 
-class _Reader:
-    """Turns texts into values; a bad one becomes a finding and the default."""
-
-    def __init__(self, ini: IniFile, home: Path, findings: Findings) -> None:
-        self.ini = ini
-        self.home = home
-        self.findings = findings
-
-    def find(self, name: str) -> IniLine | None:
-        """The first line of an item, whichever of its spellings it has."""
-        item = find_item(name)
-        names = (name,) if item is None or item.numbered else (item.name, *item.aliases)
-        lines = [line for known_as in names if (line := self.ini.find(known_as)) is not None]
-        return min(lines, key=lambda line: line.line, default=None)
-
-    def text(self, name: str) -> str:
-        line = self.find(name)
-        return item_named(name).default if line is None else line.value
-
-    def line(self, name: str) -> int:
-        line = self.find(name)
-        return 0 if line is None else line.line
-
-    def wrong(self, name: str, problem: str, hint: str = "") -> None:
-        self.findings.error(f"{name}: {problem}", self.ini.path, self.line(name), hint)
-
-    def number(self, name: str) -> int:
-        item = item_named(name)
-        text = self.text(name)
-        if not text:
-            return int(item.default)
-        try:
-            value = int(text, 0) if text.casefold().startswith("0x") else int(text)
-        except ValueError:
-            self.wrong(name, f"{text!r} is not a number")
-            return int(item.default)
-        if not item.minimum <= value <= item.maximum:
-            self.wrong(name, f"{value} is not within {item.minimum} to {item.maximum}")
-            return int(item.default)
-        return value
-
-    def flag(self, name: str) -> bool:
-        text = self.text(name)
-        if text not in ("", "0", "1"):
-            self.wrong(name, f"{text!r} is neither 0 nor 1")
-        return text == "1"
-
-    def choice(self, name: str) -> str:
-        item = item_named(name)
-        text = self.text(name) or item.default
-        for choice in item.choices:
-            if choice.casefold() == text.casefold():
-                return choice
-        self.wrong(name, f"{text!r} is none of {', '.join(item.choices)}")
-        return item.default
-
-    def words(self, name: str) -> list[str]:
-        return [word.strip() for word in self.text(name).split(",") if word.strip()]
-
-    def folder(self, name: str, text: str | None = None) -> Path:
-        value = self.text(name) if text is None else text
-        if _WINDOWS_DRIVE.match(value):
-            self.wrong(name, f"{value!r} is a Windows path", "use a path of this machine")
-            return self.home / "data"
-        return self.home / value.replace("\\", "/")
+class _Reader(ItemReader):
+    """Reads all items of a home folder's files."""
 
     def devices(self) -> list[Path]:
         folders = []
@@ -301,10 +237,6 @@ class _Reader:
         except ConfigError as error:
             self.findings.take(error)
             return ""
-
-    def home_or_config(self, name: str) -> Path:
-        """A file that lies beside dicom.ini."""
-        return self.ini.path.parent / self.text(name).replace("\\", "/")
 
     def database(self) -> DatabaseSettings:
         host, port = split_host(self.text("SQLHost"))

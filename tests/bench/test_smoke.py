@@ -18,6 +18,7 @@ from bench.rounds import Target, Work, interleave
     ("command", "only"),
     [
         *(("ingest", ""), ("find", ""), ("retrieve", ""), ("memory", ""), ("index", "")),
+        ("growth", "store"),
         *(("clonedb", ""), ("pipeline", "j1"), ("route", ""), ("codecs", ""), ("profile", "")),
     ],
 )

@@ -265,6 +265,11 @@ fn malformed_data_sets_are_refused() {
         with(&|out| put(out, Tag::SOP_INSTANCE_UID, Vr::Ui, b"1.3\0", EXPLICIT)),
         Kind::Duplicate(Tag::SOP_INSTANCE_UID)
     );
+    // The same bytes, but numbers.
+    assert_eq!(
+        with(&|out| put(out, Tag::SOP_INSTANCE_UID, Vr::Ul, b"1.2\0", EXPLICIT)),
+        Kind::Duplicate(Tag::SOP_INSTANCE_UID)
+    );
     assert_eq!(
         with(&|out| {
             put(out, Tag::PIXEL_DATA, Vr::Ow, b"ab", EXPLICIT);

@@ -192,7 +192,9 @@ fn check_duplicates(grammar: &mut Grammar, bytes: &[u8]) -> Result<(), ScanError
         if first.tag != second.tag {
             continue;
         }
-        if is_identifying(first.tag) && first.trimmed(bytes) != second.trimmed(bytes) {
+        // Under two VRs the same bytes are two values in another byte order.
+        let same = first.vr == second.vr && first.trimmed(bytes) == second.trimmed(bytes);
+        if is_identifying(first.tag) && !same {
             return Err(grammar.error(ScanErrorKind::Duplicate(first.tag)));
         }
         twice.push(first.tag);

@@ -10,25 +10,22 @@ use pyo3::types::{PyBytes, PyDict, PyMapping};
 use pyserver_proto::dataset::{Dataset, DatasetLimits};
 use pyserver_proto::query::{Query, QueryOptions};
 use pyserver_proto::transfer_syntax::TransferSyntax;
-use pyserver_store::apply::Outcome;
 use pyserver_store::archive::{Archive, DeviceStats};
 use pyserver_store::blob::SystemDisk;
-use pyserver_store::columns::Columns;
 use pyserver_store::config::Durability;
 use pyserver_store::driver::Driver;
 use pyserver_store::error::StoreError;
 use pyserver_store::find::FindProgress;
-use pyserver_store::fsck::{FaultKind, FsckOptions};
+use pyserver_store::fsck::FsckOptions;
 use pyserver_store::held::Sender;
-use pyserver_store::incoming::StoreOutcome;
 use pyserver_store::locate::Located;
 use pyserver_store::plan::{BindOptions, BoundQuery};
 use pyserver_store::recover::RecoveryReport;
 use pyserver_store::regen::RegenScope;
 use pyserver_store::respond::ResponseEncoder;
 use pyserver_store::schema::Level;
-use pyserver_store::virtual_device::device_name;
 
+use crate::archive_dicts::{fsck_dict, located_dict, recovery_dict, regen_dict, stored_dict};
 use crate::codecs::PyCodecPool;
 use crate::convert::{self, Progress};
 use crate::driver::PyDriver;
@@ -128,23 +125,7 @@ impl PyArchive {
     /// What opening it repaired.
     #[getter]
     fn recovery<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let dict = PyDict::new(py);
-        let report = &self.recovery;
-        for (name, count) in [
-            ("pending", report.pending),
-            ("rewritten", report.rewritten),
-            ("renamed", report.renamed),
-            ("revoked", report.revoked),
-            ("entered", report.entered),
-            ("adopted", report.adopted),
-            ("partial", report.partial),
-            ("temporary", report.temporary),
-        ] {
-            dict.set_item(name, count)?;
-        }
-        dict.set_item("problems", &report.problems)?;
-        dict.set_item("seconds", report.took.as_secs_f64())?;
-        Ok(dict)
+        recovery_dict(py, &self.recovery)
     }
 
     /// Matches of a query: model `patient`, `study` or `patient-study`, level as in C-FIND.
@@ -339,21 +320,7 @@ impl PyArchive {
             })
             .map_err(|e| errors::store(&e))?;
         progress.finish()?;
-        let dict = PyDict::new(py);
-        dict.set_item("files", report.files)?;
-        dict.set_item("entered", report.entered)?;
-        dict.set_item("updated", report.updated)?;
-        dict.set_item("duplicates", report.duplicates)?;
-        dict.set_item("refused_count", report.refused_count)?;
-        dict.set_item("resumed_after", report.resumed_after)?;
-        let refused = report.refused.into_iter().map(|(file, reason)| {
-            let row = PyDict::new(py);
-            row.set_item("file", file)?;
-            row.set_item("reason", reason)?;
-            Ok(row)
-        });
-        dict.set_item("refused", refused.collect::<PyResult<Vec<_>>>()?)?;
-        Ok(dict)
+        regen_dict(py, report)
     }
 
     /// Compare index and files both ways.
@@ -379,30 +346,7 @@ impl PyArchive {
             })
             .map_err(|e| errors::store(&e))?;
         progress.finish()?;
-        let dict = PyDict::new(py);
-        dict.set_item("clean", report.fault_count == 0)?;
-        dict.set_item("rows", report.rows)?;
-        dict.set_item("files", report.files)?;
-        dict.set_item("elsewhere", report.elsewhere)?;
-        dict.set_item("fault_count", report.fault_count)?;
-        let faults = report.faults.iter().map(|fault| {
-            let row = PyDict::new(py);
-            let kind = match fault.kind {
-                FaultKind::MissingFile => "missing file",
-                FaultKind::WrongSize => "wrong size",
-                FaultKind::WrongHash => "wrong hash",
-                FaultKind::NoRow => "no row",
-                FaultKind::Stranger => "stranger",
-            };
-            row.set_item("kind", kind)?;
-            row.set_item("device", device_name(fault.device))?;
-            row.set_item("file", &fault.file)?;
-            row.set_item("about", &fault.about)?;
-            row.set_item("repaired", fault.repaired)?;
-            Ok(row)
-        });
-        dict.set_item("faults", faults.collect::<PyResult<Vec<_>>>()?)?;
-        Ok(dict)
+        fsck_dict(py, &report)
     }
 
     /// The elements before the pixel data, as kept in the index.
@@ -509,36 +453,6 @@ fn regen_scope(archive: &Archive, scope: &Bound<'_, PyMapping>) -> PyResult<Rege
     Ok(RegenScope::Folder(device.number, folder))
 }
 
-/// What became of an object that was to be stored.
-fn stored_dict(
-    py: Python<'_>,
-    stored: Result<StoreOutcome, StoreError>,
-) -> PyResult<Bound<'_, PyDict>> {
-    let dict = PyDict::new(py);
-    match stored {
-        Ok(stored) => {
-            let outcome = match stored.kind {
-                Outcome::New => "new",
-                Outcome::Rewritten => "rewritten",
-                Outcome::Ignored => "ignored",
-            };
-            dict.set_item("status", 0)?;
-            dict.set_item("outcome", outcome)?;
-            dict.set_item("sop_instance_uid", stored.sop_instance_uid)?;
-            dict.set_item("file", stored.file)?;
-            dict.set_item("reason", stored.warnings.join("; "))?;
-        }
-        Err(error) => {
-            dict.set_item("status", error.status())?;
-            dict.set_item("outcome", "refused")?;
-            dict.set_item("sop_instance_uid", "")?;
-            dict.set_item("file", "")?;
-            dict.set_item("reason", error.to_string())?;
-        }
-    }
-    Ok(dict)
-}
-
 fn find_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Dataset>, StoreError> {
     let mut encoder = ResponseEncoder::new(bound, true);
     let mut answers = archive.answers(bound)?;
@@ -573,47 +487,4 @@ fn locate_all(archive: &Archive, bound: &BoundQuery) -> Result<Vec<Located>, Sto
             return Ok(all);
         }
     }
-}
-
-fn located_dict<'py>(
-    py: Python<'py>,
-    archive: &Archive,
-    object: &Located,
-) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    dict.set_item("sop_class_uid", &object.sop_class)?;
-    dict.set_item("sop_instance_uid", &object.sop_instance)?;
-    dict.set_item("device", device_name(object.device))?;
-    dict.set_item("file", &object.file)?;
-    dict.set_item("path", archive.path(object.device, &object.file))?;
-    dict.set_item("transfer_syntax", &object.transfer_syntax)?;
-    dict.set_item("file_bytes", object.file_bytes)?;
-    dict.set_item("dataset_offset", object.dataset_offset)?;
-    let hash = PyBytes::new(py, &object.hash).call_method0("hex")?;
-    dict.set_item("hash", hash)?;
-    Ok(dict)
-}
-
-/// The columns of a dicom.sql: table, tag, name, column, length, `sql_type`, `dicom_type`.
-#[pyfunction]
-pub fn parse_columns<'py>(py: Python<'py>, text: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
-    let columns = Columns::parse(text).map_err(|error| config(error.to_string()))?;
-    let tables = Level::ALL.map(|level| (level.name(), columns.level(level)));
-    let tables = tables.into_iter().chain([("worklist", columns.worklist())]);
-    let mut rows = Vec::new();
-    for (table, columns) in tables {
-        for column in columns {
-            let row = PyDict::new(py);
-            row.set_item("table", table)?;
-            row.set_item("tag", column.tag.to_string())?;
-            row.set_item("name", &column.name)?;
-            row.set_item("column", column.db_name())?;
-            row.set_item("length", column.length)?;
-            row.set_item("sql_type", &column.sql_type)?;
-            row.set_item("dicom_type", column.kind.name())?;
-            row.set_item("hl7", &column.hl7)?;
-            rows.push(row);
-        }
-    }
-    Ok(rows)
 }

@@ -8,9 +8,11 @@
 )]
 
 mod archive;
+mod archive_dicts;
 mod client;
 mod clone;
 mod codecs;
+mod columns;
 mod convert;
 mod driver;
 mod errors;
@@ -30,13 +32,15 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::archive::{PyArchive, parse_columns};
+    use crate::archive::PyArchive;
     #[pymodule_export]
     use crate::client::{echo, find, get, move_, send};
     #[pymodule_export]
     use crate::clone::clonedb;
     #[pymodule_export]
     use crate::codecs::PyCodecPool;
+    #[pymodule_export]
+    use crate::columns::parse_columns;
     #[pymodule_export]
     use crate::errors::{
         ArchiveBusy, ConfigError, NativeError, PeerError, PeerUnavailable, PixelDataError,

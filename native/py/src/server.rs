@@ -140,6 +140,7 @@ fn archive_stats(py: Python<'_>, archive: &Archive, dict: &Bound<'_, PyDict>) ->
     dict.set_item("reaped_files", stats.reaped_files)?;
     dict.set_item("index_bytes", stats.index_bytes)?;
     dict.set_item("index_read_only", stats.index_read_only)?;
+    dict.set_item("index_closed", stats.index_closed)?;
     let device = |device: &pyserver_store::archive::DeviceStats| {
         let row = PyDict::new(py);
         row.set_item("number", device.number)?;

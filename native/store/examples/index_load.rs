@@ -65,6 +65,7 @@ fn main() -> Outcome<()> {
         IndexOptions::default(),
         &mut |_, _, _| {},
     )?;
+    index.set_changes_followed(u64::MAX);
     let mut load = Load {
         index: &index,
         hospital: Hospital::new(images as f64 / WHOLE[3] as f64),

@@ -138,6 +138,8 @@ pub struct ArchiveStats {
     pub index_bytes: u64,
     /// Whether a failed commit made the index read-only.
     pub index_read_only: bool,
+    /// Whether the index answers nothing any more and must be opened anew, with the archive.
+    pub index_closed: bool,
     /// The devices.
     pub devices: Vec<DeviceStats>,
 }
@@ -350,6 +352,7 @@ impl Archive {
             reaped_files: self.reaper.files(),
             index_bytes: shared.index.used_bytes(),
             index_read_only: shared.index.is_read_only(),
+            index_closed: shared.index.is_closed(),
             devices: shared
                 .devices
                 .iter()

@@ -1,15 +1,24 @@
 //! The change log, numbered without end, and the queue of work that must survive a crash.
 //!
 //! Records are written in the transaction of the change they tell of, so a reader that follows the numbers
-//! misses nothing and sees nothing that did not happen.
+//! misses nothing and sees nothing that did not happen. What the SOP index has in runs and a database has taken
+//! in is taken off again, in the transactions that write new records. A database that comes later, or stands
+//! further back, gets all rows instead (`mirror`); records of deletes stay for it, since no row tells of them.
+
+use std::ops::Bound;
 
 use crate::apply::StoreChange;
 use crate::bytes::{Reader, put_var_bytes};
-use crate::index::{ReadTxn, WriteTxn};
+use crate::index::{Index, ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
-use crate::lmdb::{append, from_key};
-use crate::schema::{ImageKey, Level};
+use crate::lmdb::{KeyRange, append, from_key};
+use crate::schema::{ImageKey, Level, meta_key};
 use crate::uidmods::UidMod;
+
+/// Records looked at, to be taken off, for each that is written: a long log becomes short while stores go on.
+const PRUNED_PER_CHANGE: u64 = 2;
+/// At most as many in one transaction.
+const PRUNED_MAX: u64 = 4096;
 
 /// What happened to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +105,15 @@ impl Change {
     }
 }
 
+fn read_pruned(index: &Index, txn: &heed::RoTxn<'_>) -> Result<u64, IndexError> {
+    match index.tables.meta.get(txn, meta_key::PRUNED)? {
+        None => Ok(0),
+        Some(bytes) => Reader::new(bytes)
+            .u64()
+            .ok_or(IndexError::Corrupt("pruned")),
+    }
+}
+
 impl ReadTxn<'_> {
     /// Changes with numbers above `after`, at most `limit`.
     pub fn changes(&self, after: u64, limit: usize) -> Result<Vec<Change>, IndexError> {
@@ -108,6 +126,11 @@ impl ReadTxn<'_> {
                 Change::decode(key, value).ok_or(IndexError::Corrupt("change record"))
             })
             .collect()
+    }
+
+    /// The last change up to which records have been taken off.
+    pub(crate) fn pruned(&self) -> Result<u64, IndexError> {
+        read_pruned(self.index, &self.txn)
     }
 
     /// Queued jobs with numbers above `after`, at most `limit`: number and payload.
@@ -154,6 +177,35 @@ impl WriteTxn<'_> {
         let key = self.counters.change.to_be_bytes();
         let table = self.index.tables.changes;
         append(table, &mut self.txn, &key, &change.encode())?;
+        Ok(())
+    }
+
+    /// Takes off records that nobody needs any more, as many as follows from what the transaction has written.
+    pub(crate) fn prune_changes(&mut self) -> Result<(), IndexError> {
+        let before = self.state.counters.map_or(0, |counters| counters.change);
+        let written = self.counters.change.saturating_sub(before);
+        let limit = (written * PRUNED_PER_CHANGE).min(PRUNED_MAX);
+        let end = self.sop.covered.min(self.index.changes_followed());
+        let pruned = read_pruned(self.index, &self.txn)?;
+        let end = end.min(pruned.saturating_add(limit));
+        if end <= pruned {
+            return Ok(());
+        }
+        let tables = self.index.tables;
+        let (first, last) = ((pruned + 1).to_be_bytes(), end.to_be_bytes());
+        let range: KeyRange<'_> = (Bound::Included(&first), Bound::Included(&last));
+        let mut deletes = Vec::new();
+        for item in tables.changes.range(&self.txn, &range)? {
+            let (key, record) = item?;
+            if record.first() == Some(&(ChangeKind::Deleted as u8)) {
+                deletes.push((key.to_vec(), record.to_vec()));
+            }
+        }
+        tables.changes.delete_range(&mut self.txn, &range)?;
+        for (key, record) in deletes {
+            tables.changes.put(&mut self.txn, &key, &record)?;
+        }
+        tables.meta.put(&mut self.txn, meta_key::PRUNED, &last)?;
         Ok(())
     }
 

@@ -106,8 +106,6 @@ impl WriteTxn<'_> {
             return Err(IndexError::Corrupt("a change failed half-way"));
         }
         let mut report = CloneReport::default();
-        let images: usize = series.iter().map(|one| one.images.len()).sum();
-        self.prepare_sop_filter(images as u64)?;
         // Until the end, so that an error on the way spoils the transaction.
         self.broken = true;
         for one in series {

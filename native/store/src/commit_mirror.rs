@@ -5,7 +5,8 @@
 //! as soon as that is back.
 
 use crate::batch::Batch;
-use crate::commit::{Waiter, Worker};
+use crate::commit::Waiter;
+use crate::commit_worker::Worker;
 use crate::error::StoreError;
 use crate::failure::Failure;
 use crate::index::{Index, WriteTxn};

@@ -21,9 +21,10 @@ use crate::layout::Layout;
 use crate::lmdb::{self, RoTxn, RwTxn, Tables};
 use crate::parents::Parents;
 use crate::schema::{Counters, Level, meta_key};
-use crate::sop_filter::SopFilter;
-use crate::sop_index::{self, SopState};
+use crate::sop_filter::SopFilters;
+use crate::sop_index;
 use crate::sop_memory::SopMemory;
+use crate::sop_state::{SopState, read_state};
 
 /// The error number of a failed or short write.
 const EIO: i32 = 5;
@@ -64,8 +65,12 @@ pub struct Index {
     ahead: Ahead,
     writer: Mutex<WriterState>,
     read_only: AtomicBool,
+    /// See `Index::is_closed`.
+    closed: AtomicBool,
     /// Counts commits; see `Index::generation`.
     generation: AtomicU64,
+    /// See `Index::changes_followed`.
+    followed: AtomicU64,
 }
 
 /// What the writer knows between transactions. Empty after a failed or abandoned one.
@@ -74,10 +79,8 @@ pub(crate) struct WriterState {
     pub counters: Option<Counters>,
     pub sop: SopState,
     pub parents: Parents,
-    /// Of the SOP index, while many images are entered.
-    pub filter: Option<SopFilter>,
-    /// Images entered since there was last a filter to make.
-    pub unfiltered: u64,
+    /// Of the SOP index.
+    pub filters: SopFilters,
 }
 
 impl Index {
@@ -102,7 +105,9 @@ impl Index {
             ahead: Ahead::open(dir),
             writer: Mutex::new(WriterState::default()),
             read_only: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             generation: AtomicU64::new(0),
+            followed: AtomicU64::new(0),
         };
         let generation = read_generation(&index)?;
         index.generation.store(generation, Ordering::Release);
@@ -138,9 +143,9 @@ impl Index {
         let txn = self.env.write_txn()?;
         if state.counters.is_none() {
             state.parents = Parents::default();
-            state.filter = None;
+            state.filters = SopFilters::default();
             state.counters = Some(read_counters(self, &txn)?);
-            state.sop = sop_index::read_state(&self.tables, &txn)?;
+            state.sop = read_state(&self.tables, &txn)?;
         }
         let counters = state.counters.unwrap_or_default();
         Ok(WriteTxn {
@@ -186,6 +191,12 @@ impl Index {
         self.read_only.load(Ordering::Acquire)
     }
 
+    /// Whether LMDB answers nothing any more, because a page that says which commit counts could not be written. All
+    /// that has the index open must let go of it before it can be opened again.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// What a failed commit means. LMDB answers EIO to a write that was cut short by the end of the space.
     fn commit_error(&self, error: heed::Error) -> IndexError {
         let short = matches!(&error, heed::Error::Io(e) if e.raw_os_error() == Some(EIO));
@@ -206,6 +217,17 @@ impl Index {
     /// Number of the commit in force. What `journal` holds counts only if it was written on top of this one.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// The last change that a database has taken in for good; all, where none is to follow. Nothing, until
+    /// `set_changes_followed` says so.
+    pub(crate) fn changes_followed(&self) -> u64 {
+        self.followed.load(Ordering::Acquire)
+    }
+
+    /// Told by whoever knows of all databases: up to here the change log may be taken off.
+    pub fn set_changes_followed(&self, change: u64) {
+        self.followed.store(change, Ordering::Release);
     }
 
     /// Bytes of the environment's file that are in use.
@@ -328,6 +350,7 @@ impl WriteTxn<'_> {
         }
         self.flush_parents()?;
         let sop_flushed = self.tend_sop_runs(self.counters.image - self.images_before)?;
+        self.prune_changes()?;
         let record = self.counters.encode();
         let meta = self.index.tables.meta;
         meta.put(&mut self.txn, meta_key::COUNTERS, &record)?;
@@ -348,7 +371,6 @@ impl WriteTxn<'_> {
         match &result {
             Ok(()) => {
                 index.generation.store(generation, Ordering::Release);
-                state.filter = state.filter.take().filter(|filter| !filter.is_idle());
                 state.counters = Some(counters);
                 state.sop = sop;
                 state.keep = true;
@@ -359,7 +381,11 @@ impl WriteTxn<'_> {
                 }
             }
             Err(IndexError::Full(_)) => {}
-            Err(_) => index.set_read_only(),
+            Err(_) => {
+                index.set_read_only();
+                let panicked = matches!(index.read(), Err(IndexError::Closed));
+                index.closed.store(panicked, Ordering::Release);
+            }
         }
         result
     }

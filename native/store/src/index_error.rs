@@ -13,8 +13,8 @@ pub enum IndexError {
     #[error("the index is read-only after a failed commit")]
     ReadOnly,
     /// A page that says which commit counts could not be written; LMDB then answers nothing until it is opened
-    /// again. What was committed, or is in the journal, is there after that.
-    #[error("the index is closed after a failed write of its first pages: start the server again")]
+    /// again, as `serve` does. What was committed, or is in the journal, is there after that.
+    #[error("the index is closed after a failed write of its first pages and must be opened again")]
     Closed,
     /// A record does not decode.
     #[error("the index is damaged: {0}")]

@@ -10,7 +10,7 @@ use crate::lmdb::{Table, Tables};
 use crate::parents::parent_table;
 use crate::row::column;
 use crate::schema::{ImageKey, Level, text_key, uid_key};
-use crate::sop_index::read_state;
+use crate::sop_state::read_state;
 
 /// Reads a row number out of a lookup table.
 fn number(table: Table, txn: &heed::RoTxn<'_>, key: &[u8]) -> Result<Option<u32>, IndexError> {

@@ -6,6 +6,9 @@
 //! it may lag behind: it is written with a later commit, once what it stands for would survive a power cut. A
 //! start goes on from there; so does a connection that comes back.
 //!
+//! A database that stands before what the change log still has, as a new one may, is first given all rows there
+//! are, in the order of the index.
+//!
 //! A database that cannot be reached is waited for once; after that stores are refused before they are applied,
 //! and one of them in a second tries again. One that is away at the start is treated like that from the start on.
 
@@ -24,15 +27,18 @@ use crate::extract::RowValues;
 use crate::failure::Failure;
 use crate::index::{Index, Progress, ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
+use crate::lmdb::behind_key;
 use crate::mirror_rows::RowMaker;
 use crate::recover::RecoveryReport;
-use crate::schema::{Level, meta_key};
+use crate::schema::{ImageKey, Level, meta_key};
 
 /// Changes brought to the database at once.
 const CHANGES_MAX: usize = 2048;
 /// Images that these may speak of together. LIMIT: some 4 KiB each, as rows of the index, of the driver and of
 /// its client library.
 const IMAGES_MAX: u32 = 16_384;
+/// Images brought to the database at once while it is given all of them.
+const FILLED_MAX: usize = 2048;
 /// A database that went away is waited for this long before stores are refused.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause between two tries while waiting.
@@ -87,6 +93,16 @@ struct State {
     noted: Instant,
     /// Why the database does nothing, and when it was last tried.
     away: Option<(DriverError, Instant)>,
+    /// How far it has been given all rows.
+    filled: Filled,
+}
+
+/// How far a database has been given all rows, because the change log does not go back to where it stands.
+enum Filled {
+    /// Up to this key in `images`; empty at the start.
+    To(Vec<u8>),
+    /// It has them.
+    All,
 }
 
 /// The database that follows the index.
@@ -110,6 +126,7 @@ impl Mirror {
                 ..Mark::default()
             }
         };
+        index.set_changes_followed(mark.change);
         Ok(Self {
             driver,
             state: Mutex::new(State {
@@ -117,6 +134,7 @@ impl Mirror {
                 saved,
                 noted: Instant::now(),
                 away: None,
+                filled: Filled::To(Vec::new()),
             }),
         })
     }
@@ -129,6 +147,7 @@ impl Mirror {
         progress: Progress<'_>,
     ) -> Result<Option<Arc<Self>>, StoreError> {
         let Some(driver) = driver else {
+            index.set_changes_followed(u64::MAX);
             return Ok(None);
         };
         let mirror = Self::open(driver, index)?;
@@ -150,8 +169,9 @@ impl Mirror {
 
     /// Sets how far it has followed, and what it had more.
     pub(crate) fn set_mark(&self, change: u64, surplus: [i64; 4]) {
-        let mark = &mut self.state.lock().mark;
-        (mark.change, mark.surplus) = (change, surplus);
+        let mut state = self.state.lock();
+        (state.mark.change, state.mark.surplus) = (change, surplus);
+        state.filled = Filled::To(Vec::new());
     }
 
     /// Writes the mark with a commit of the index, now and then.
@@ -168,6 +188,10 @@ impl Mirror {
         let meta = txn.index.tables.meta;
         meta.put(&mut txn.txn, meta_key::MIRROR, &mark.encode())?;
         let mut state = self.state.lock();
+        // The mark before this one is surely committed.
+        let before = state.saved.identity == mark.identity;
+        let before = if before { state.saved.change } else { 0 };
+        txn.index.set_changes_followed(before.min(mark.change));
         state.saved = mark;
         state.noted = Instant::now();
         Ok(())
@@ -220,6 +244,9 @@ impl Mirror {
     pub(crate) fn follow(&self, index: &Index) -> Result<(), Failure> {
         loop {
             let after = self.state.lock().mark.change;
+            if after < index.read()?.pruned()? {
+                self.fill(index)?;
+            }
             let mut changes = index.read()?.changes(after, CHANGES_MAX)?;
             changes.truncate(portion(&changes));
             let Some(last) = changes.last().map(|change| change.number) else {
@@ -232,6 +259,34 @@ impl Mirror {
             let mut state = self.state.lock();
             state.mark.change = last;
             state.away = None;
+        }
+    }
+
+    /// Gives the database all rows there are, unless it has had them; goes on where it was interrupted, since what
+    /// happened meanwhile is in the change log.
+    fn fill(&self, index: &Index) -> Result<(), Failure> {
+        loop {
+            let after = match &self.state.lock().filled {
+                Filled::All => return Ok(()),
+                Filled::To(key) => key.clone(),
+            };
+            let txn = index.read()?;
+            let mut maker = RowMaker::new(&txn, self.driver.text_form());
+            let images = txn.index.tables.images;
+            let mut last = None;
+            for item in images
+                .range(&txn.txn, &behind_key(&after))
+                .map_err(IndexError::from)?
+                .take(FILLED_MAX)
+            {
+                let (key, _) = item.map_err(IndexError::from)?;
+                maker.image(ImageKey::decode(key).ok_or(IndexError::Corrupt("image key"))?)?;
+                last = Some(key.to_vec());
+            }
+            let batch = maker.finish(Vec::new());
+            drop(txn);
+            self.bring_rows(index, &batch)?;
+            self.state.lock().filled = last.map_or(Filled::All, Filled::To);
         }
     }
 
@@ -260,7 +315,12 @@ impl Mirror {
     /// Brings some changes; those of one transaction are there as a whole or not at all.
     fn bring(&self, index: &Index, changes: &[Change]) -> Result<(), Failure> {
         let batch = self.batch(&index.read()?, changes)?;
-        let studies = self.apply(&batch)?;
+        self.bring_rows(index, &batch)
+    }
+
+    /// Applies a batch, and what the database then asks for of the studies in it.
+    fn bring_rows(&self, index: &Index, batch: &DriverBatch) -> Result<(), Failure> {
+        let studies = self.apply(batch)?;
         if studies.is_empty() {
             return Ok(());
         }

@@ -68,6 +68,8 @@ pub mod meta_key {
     pub const GENERATION: &[u8] = b"generation";
     /// How far a database has followed (`mirror`).
     pub const MIRROR: &[u8] = b"mirror";
+    /// The last change up to which records were taken off the log, u64 (`changes`).
+    pub const PRUNED: &[u8] = b"pruned";
 }
 
 /// Query/retrieve level of a row.

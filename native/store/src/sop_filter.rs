@@ -1,13 +1,12 @@
-//! Which SOP instances are surely new: a Bloom filter over the hashes of `sop_index`, for work that enters many.
+//! Which SOP instances are surely new: a Bloom filter over the hashes of `sop_index`.
 //!
 //! An image that is new must be looked for in every run before that is known; with millions of images this is
-//! most of what entering a row costs. The filter answers with one access to memory. It belongs to the writer,
-//! is made by reading all runs once, as soon as that pays, and goes when nobody has used it for a while.
+//! most of what entering a row costs. The filter answers with one access to memory. It belongs to the writer and
+//! is made by reading all runs, a part with each commit; one that has become too small serves on until the next
+//! one is ready.
 //!
 //! Split block: each hash sets one bit in each of the eight words of one block of 64 bytes. At twelve bits for
 //! an entry about one new image in a hundred is looked for in vain.
-
-use std::time::{Duration, Instant};
 
 /// Words of a block, which fills a cache line.
 const WORDS: usize = 8;
@@ -15,10 +14,8 @@ const WORDS: usize = 8;
 const BITS: u64 = 12;
 /// Entries that the smallest filter is made for.
 const ROOM_MIN: u64 = 1 << 18;
-/// LIMIT: 64 MB. Beyond some 44 million images the filter is merely wrong more often.
+/// LIMIT: 64 MB, and what the next one takes meanwhile. Beyond some 44 million images the filter is merely wrong more often.
 const BLOCKS_MAX: u64 = 1 << 20;
-/// How long a filter is kept without use.
-const KEPT: Duration = Duration::from_secs(60);
 
 /// The filter.
 pub(crate) struct SopFilter {
@@ -27,20 +24,18 @@ pub(crate) struct SopFilter {
     entries: u64,
     /// Entries it is made for.
     room: u64,
-    used: Instant,
 }
 
 impl SopFilter {
-    /// An empty one, with room for twice as many entries as there are.
+    /// An empty one, with room for half as many entries more than there are.
     pub fn new(entries: u64) -> Self {
-        let room = (entries * 2).max(ROOM_MIN);
+        let room = (entries + entries / 2).max(ROOM_MIN);
         let blocks = (room * BITS / (WORDS as u64 * 64) + 1).min(BLOCKS_MAX);
         let full = blocks == BLOCKS_MAX;
         Self {
             blocks: vec![[0; WORDS]; blocks as usize],
             entries: 0,
             room: if full { u64::MAX } else { room },
-            used: Instant::now(),
         }
     }
 
@@ -68,16 +63,6 @@ impl SopFilter {
         self.entries > self.room
     }
 
-    /// Somebody has use for it.
-    pub fn touch(&mut self) {
-        self.used = Instant::now();
-    }
-
-    /// Whether nobody has had for a while.
-    pub fn is_idle(&self) -> bool {
-        self.used.elapsed() > KEPT
-    }
-
     /// The block of a hash, and its bit in each word.
     fn place(&self, hash: u64) -> (usize, [u64; WORDS]) {
         // The upper half of the product is the hash scaled to the number of blocks.
@@ -88,6 +73,53 @@ impl SopFilter {
             1 << (rest & 63)
         });
         (at as usize, bits)
+    }
+}
+
+/// The filter in force and the next one.
+#[derive(Default)]
+pub(crate) struct SopFilters {
+    ready: Option<SopFilter>,
+    /// With the key of the last chunk that it has taken in.
+    next: Option<(SopFilter, Vec<u8>)>,
+}
+
+impl SopFilters {
+    /// Puts an entry in.
+    pub fn insert(&mut self, hash: u64) {
+        let next = self.next.as_mut().map(|(filter, _)| filter);
+        for filter in self.ready.iter_mut().chain(next) {
+            filter.insert(hash);
+        }
+    }
+
+    /// False: the hash was never put in. Without a filter nobody knows.
+    pub fn may_contain(&self, hash: u64) -> bool {
+        let ready = self.ready.as_ref();
+        ready.is_none_or(|filter| filter.may_contain(hash))
+    }
+
+    /// Whether one is to be made.
+    pub fn wants_another(&self) -> bool {
+        self.next.is_none() && self.ready.as_ref().is_none_or(SopFilter::is_full)
+    }
+
+    /// Takes a new one, which holds what is in no chunk.
+    pub fn begin(&mut self, filter: SopFilter) {
+        self.next = Some((filter, Vec::new()));
+    }
+
+    /// The one that is being made, and how far it has come.
+    pub fn in_the_making(&mut self) -> Option<(&mut SopFilter, &mut Vec<u8>)> {
+        self.next.as_mut().map(|(filter, after)| (filter, after))
+    }
+
+    /// The next one has taken in everything there is. Some of it came more than once, so it is told how much it is.
+    pub fn end(&mut self, entries: u64) {
+        if let Some((mut filter, _)) = self.next.take() {
+            filter.entries = entries;
+            self.ready = Some(filter);
+        }
     }
 }
 

@@ -3,8 +3,9 @@
    FAULT_PREFIX  only files below this path are touched
    FAULT_CTL     a file with one line, read at each call, so that a test switches it at will:
                      OP ERRNO AFTER TIMES MATCH
-                 OP     write short fsync open rename unlink mkdir grow
-                 ERRNO  what the failing call says (short: ignored, half of the bytes are written)
+                 OP     write short small fsync open rename unlink mkdir grow
+                 ERRNO  what the failing call says (short: ignored, half of the bytes are written;
+                        small: only writes of less than a page fail)
                  AFTER  so many matching calls pass first, counted since the line changed
                  TIMES  so many calls fail then; 0 means all that follow
                  MATCH  only paths that contain this text; * means any
@@ -140,6 +141,10 @@ static size_t room(const char *path, size_t size) {
     REAL(name);                                  \
     char buffer[PATH_SIZE];                      \
     const char *path = fd_path(fd, buffer);      \
+    if (size < 4096 && under(path) && (errno = fault("small", path))) { \
+      trace("small!", path, (long)size);         \
+      return -1;                                 \
+    }                                            \
     FAIL_IF("write", path, (long)size, -1);      \
     size = room(path, size);                     \
     return real arguments;                       \
