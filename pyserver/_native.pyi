@@ -76,7 +76,8 @@ class _Rules(Protocol):
     """What `Server.set_rules` takes; called on the threads of associations.
 
     `hooks` names the hooks that it has rules for (`Import`, `Query`, `Retrieve`, `QueryResult`,
-    `RetrieveResult`, `RejectedImage`, `Regen`, `RegenFail`); nothing is asked for the others.
+    `RetrieveResult`, `WorkListQuery`, `ModalityWorkListQueryResult`, `RejectedImage`,
+    `VirtualServers`, `Regen`, `RegenFail`); nothing is asked for the others.
     """
 
     hooks: list[str]
@@ -100,6 +101,28 @@ class _Rules(Protocol):
     ) -> tuple[str, str]:
         """Decide about an identifier, an answer, an object that is sent or refused: `keep`, `drop`,
         `retry` or `failed`, and why. `about` is where a retrieve goes."""
+
+    def elsewhere(
+        self,
+        instance: Instance,
+        model: str,
+        calling_ae: str,
+        called_ae: str,
+        association: str,
+        /,
+    ) -> list[Instance]:
+        """What virtual servers answer to an identifier, in its own form."""
+
+    def bring(
+        self,
+        instance: Instance,
+        model: str,
+        calling_ae: str,
+        called_ae: str,
+        association: str,
+        /,
+    ) -> None:
+        """Have the objects of an identifier that only virtual servers have sent here."""
 
     def regen(self, hook: str, instance: Instance, path: str, /) -> tuple[str, str]:
         """Decide about a file of a rebuild, or one that was refused."""

@@ -15,6 +15,7 @@ from pyserver.config.hl7_sources import Hl7Error, sources
 from pyserver.config.ini import IniFile, IniLine
 from pyserver.config.items import MAIN_SECTION, Item, State, all_items, find_item, split_number
 from pyserver.config.settings import ALL_INTERFACES, Overrides, Settings, read_settings
+from pyserver.config.virtual_servers import ITEM, virtual_servers
 from pyserver.policy.converters import check_converters
 
 # dicom.sql is parsed by the native half: the index and this check must agree about it.
@@ -53,6 +54,7 @@ def check_config(
     _check_columns(settings, findings, parse_columns)
     _check_peers(settings, findings)
     _check_access(settings, findings)
+    _check_virtual_servers(settings, findings)
     check_converters(settings.ini, settings.home, settings.native.dicom_sql, findings)
     for folder, item in folders_of(settings):
         _check_folder(folder, item, settings.home, findings)
@@ -158,6 +160,18 @@ def _check_columns(
         sources(columns)
     except Hl7Error as error:
         findings.warning(str(error), path)
+
+
+def _check_virtual_servers(settings: Settings, findings: Findings) -> None:
+    for server in virtual_servers(settings.ini):
+        if settings.peer_map.resolve(server.ae) is None:
+            name = f"{ITEM}{server.number}"
+            line = settings.ini.find(name)
+            findings.warning(
+                f"{name}: {server.ae} is not in acrnema.map, so it is left out",
+                settings.ini.path,
+                0 if line is None else line.line,
+            )
 
 
 def _check_peers(settings: Settings, findings: Findings) -> None:

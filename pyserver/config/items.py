@@ -78,13 +78,7 @@ HOOKS = (
     "RegenFail",
     "Compression",
 )
-HOOKS_TO_COME = frozenset(
-    (
-        "VirtualServerQuery",
-        "VirtualServerQueryResult",
-        "Archive",
-    )
-)
+HOOKS_TO_COME = frozenset(("Archive",))
 FILTERS = ("Modality", "StationName", "CalledAE", "CallingAE")
 
 

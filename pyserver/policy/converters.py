@@ -42,6 +42,8 @@ IDENTIFIER_HOOKS = {
     "Retrieve": 1,
     "QueryResult": 1,
     "ModalityWorkListQueryResult": 1,
+    "VirtualServerQuery": 1,
+    "VirtualServerQueryResult": 1,
 }
 
 REJECTED_HOOKS = frozenset(("RejectedImage", "RejectedImageWorkList"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pyserver import _native
 from pyserver.config.settings import FILE_NAME_SYNTAX_MAX, Settings
+from pyserver.config.virtual_servers import virtual_servers
 from pyserver.policy.compression import recompress
 from pyserver.policy.context import ERROR, WARNING, Context, Outcome, Services
 from pyserver.policy.converters import Converter, hook_converters, import_converters
@@ -14,6 +15,7 @@ from pyserver.policy.parser import Line
 from pyserver.policy.problems import CommandError
 from pyserver.policy.processes import Processes
 from pyserver.policy.runtime import run_line
+from pyserver.policy.virtual import VirtualServers
 from pyserver.worklist import Worklist
 
 # Kind, status, reason, device, whether the compression was chosen, and work to queue: what
@@ -107,6 +109,10 @@ class Rules:
         self._incoming = _incoming_converter(settings)
         self._worklist_mode = settings.rules.worklist_mode
         asked = [hook for hook in self._by_hook if hook in ASKED | REGEN]
+        self._virtual: VirtualServers | None = None
+        if virtual_servers(settings.ini):
+            self._virtual = VirtualServers(settings, services, self._goes_on)
+            asked.append("VirtualServers")
         imports = self._converters or self._incoming or self._worklist_mode
         self.hooks = [*(["Import"] if imports else []), *asked]
         # x, y and z of each association.
@@ -197,6 +203,37 @@ class Rules:
             association=association,
         )
         return self._ruling(hook, context)
+
+    def elsewhere(
+        self,
+        instance: _native.Instance,
+        model: str,
+        calling_ae: str,
+        called_ae: str,
+        _association: str,
+    ) -> list[_native.Instance]:
+        """What virtual servers answer to a query."""
+        if self._virtual is None:
+            return []
+        return self._virtual.answers(instance, model, (calling_ae, called_ae))
+
+    def bring(
+        self,
+        instance: _native.Instance,
+        _model: str,
+        calling_ae: str,
+        called_ae: str,
+        _association: str,
+    ) -> None:
+        """Have what only virtual servers have of a retrieve sent here."""
+        if self._virtual is not None:
+            self._virtual.bring(instance, (calling_ae, called_ae))
+
+    def _goes_on(self, hook: str, context: Context) -> bool:
+        ruling, why = self._ruling(hook, context)
+        if ruling == "failed":
+            context.log(ERROR, f"{hook}: {why}")
+        return ruling == "keep"
 
     def regen(self, hook: str, instance: _native.Instance, path: str) -> Ruling:
         """Run the converters of `Regen` or `RegenFail` on a file of a rebuild."""

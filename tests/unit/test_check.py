@@ -53,7 +53,7 @@ def test_suggestions(name: str, better: str | None) -> None:
     [
         (["ExportConvertor0 = x"], Severity.WARNING, "did you mean ExportConverter0"),
         (["XyzzyPlugh = 1"], Severity.WARNING, "not an item"),
-        (["VirtualServerQueryConverter0 = nop"], Severity.WARNING, "no effect in this version"),
+        (["ArchiveConverter0 = nop"], Severity.WARNING, "no effect in this version"),
         (["QueryConverter1 = nop"], Severity.WARNING, "never runs"),
         (["QueryConverter0 = crop 1,1,2,2"], Severity.WARNING, "no meaning in this converter"),
         (["ImportConverter0 = nop; nope x"], Severity.WARNING, "column 6: 'nope' is taken for nop"),
@@ -72,7 +72,8 @@ def test_suggestions(name: str, better: str | None) -> None:
             "ImportConverter0: column 6: forward study: there is no index to find the objects in",
         ),
         (["Index = null", "ImportConverter0 = prefetch"], Severity.ERROR, "prefetch: there is no"),
-        (["VirtualServerFor0 = PACS"], Severity.WARNING, "no effect in this version"),
+        (["VirtualServerFor0 = PACS,NONVIRTUAL"], Severity.WARNING, "PACS is not in acrnema.map"),
+        (["CacheVirtualData = 0"], Severity.WARNING, "no effect in this version"),
         (["nonsense"], Severity.WARNING, "neither a section nor"),
         (
             ["ExportConverters = 1", "ExportConverter0 = nop", "ExportFilter0 = Modalty = 'CT'"],

@@ -2,6 +2,7 @@
 //! hooks without rules.
 
 use pyo3::prelude::*;
+use pyserver_proto::query::InformationModel;
 use pyserver_server::policy::{Hook, Origin, Policy, Ruling, Verdict};
 use pyserver_store::held::Received;
 
@@ -70,6 +71,26 @@ impl PyPolicy {
         Ok((object, verdict))
     }
 
+    fn ask_servers(
+        &self,
+        py: Python<'_>,
+        method: &str,
+        identifier: Received,
+        model: InformationModel,
+        origin: &Origin,
+    ) -> PyResult<Py<PyAny>> {
+        let instance = Py::new(py, Instance::new(identifier))?;
+        let arguments = (
+            instance,
+            model_name(model),
+            &origin.calling_ae,
+            &origin.called_ae,
+            &origin.association,
+        );
+        let answer = self.rules.bind(py).call_method1(method, arguments)?;
+        Ok(answer.unbind())
+    }
+
     fn ask_about(
         &self,
         py: Python<'_>,
@@ -93,6 +114,15 @@ impl PyPolicy {
         let object = instance.get().take();
         let (what, why): (String, String) = answer.extract()?;
         Ok((object, ruling(&what, why)))
+    }
+}
+
+/// What `convert::model` reads.
+const fn model_name(model: InformationModel) -> &'static str {
+    match model {
+        InformationModel::PatientRoot => "patient",
+        InformationModel::StudyRoot | InformationModel::ModalityWorklist => "study",
+        InformationModel::PatientStudyOnly => "patient-study",
     }
 }
 
@@ -134,6 +164,33 @@ impl Policy for PyPolicy {
                 (None, Verdict::Refuse { status, why })
             })
         })
+    }
+
+    fn elsewhere(
+        &self,
+        identifier: Received,
+        model: InformationModel,
+        origin: &Origin,
+    ) -> Vec<Received> {
+        Python::attach(|py| {
+            let found = self.ask_servers(py, "elsewhere", identifier, model, origin);
+            let answers = found.and_then(|found| {
+                let answers: Vec<Py<Instance>> = found.extract(py)?;
+                Ok(answers.iter().filter_map(|a| a.get().take()).collect())
+            });
+            answers.unwrap_or_else(|error| {
+                error.write_unraisable(py, None);
+                Vec::new()
+            })
+        })
+    }
+
+    fn bring(&self, identifier: Received, model: InformationModel, origin: &Origin) {
+        Python::attach(|py| {
+            if let Err(error) = self.ask_servers(py, "bring", identifier, model, origin) {
+                error.write_unraisable(py, None);
+            }
+        });
     }
 
     /// Python makes what it keeps for a thread anew with each call unless the thread has it already.

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use pyserver_proto::query::InformationModel;
 use pyserver_store::held::Received;
 
 /// Who sends an object.
@@ -40,11 +41,13 @@ pub enum Hook {
     RetrieveResult,
     /// An object that the archive does not take.
     RejectedImage,
+    /// Queries and retrieves that are for other servers as well: see [`Policy::elsewhere`].
+    VirtualServers,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Import,
         Self::Query,
         Self::Retrieve,
@@ -53,6 +56,7 @@ impl Hook {
         Self::ModalityWorkListQueryResult,
         Self::RetrieveResult,
         Self::RejectedImage,
+        Self::VirtualServers,
     ];
 
     /// What its converters are called.
@@ -66,6 +70,7 @@ impl Hook {
             Self::ModalityWorkListQueryResult => "ModalityWorkListQueryResult",
             Self::RetrieveResult => "RetrieveResult",
             Self::RejectedImage => "RejectedImage",
+            Self::VirtualServers => "VirtualServers",
         }
     }
 }
@@ -123,6 +128,19 @@ pub trait Policy: Send + Sync {
 
     /// Looks at an object, may change it, and decides. Called on the association's thread, which waits.
     fn import(&self, object: Received, origin: &Origin) -> (Option<Received>, Verdict);
+
+    /// What other servers that this one shows as its own answer to an identifier, in its own form.
+    fn elsewhere(
+        &self,
+        _identifier: Received,
+        _model: InformationModel,
+        _origin: &Origin,
+    ) -> Vec<Received> {
+        Vec::new()
+    }
+
+    /// Has the objects of an identifier that are only with such servers sent here, and waits for them.
+    fn bring(&self, _identifier: Received, _model: InformationModel, _origin: &Origin) {}
 
     /// Runs an association on its thread. Rules that keep something for a thread have it kept around this.
     fn around(&self, association: &mut (dyn FnMut() + Send)) {

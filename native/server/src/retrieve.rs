@@ -70,6 +70,12 @@ pub fn locate(
 ) -> Result<Vec<Located>, Refused> {
     let identifier = revised(session, Hook::Retrieve, context_id, identifier, destination)?;
     let query = parse_query(session, model, context_id, &identifier)?;
+    if let Some(policy) = session.rules_for(Hook::VirtualServers) {
+        let syntax = session.syntax_of(context_id);
+        if let Ok(object) = Received::from_dataset(identifier.to_vec(), syntax) {
+            policy.bring(object, model, &session.origin());
+        }
+    }
     let archive = &session.shared.archive;
     let bound = BoundQuery::bind_retrieve(&query, archive.index())
         .map_err(|error| (Status(error.status()), error.to_string()))?;

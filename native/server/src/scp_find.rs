@@ -3,13 +3,17 @@
 //! A read transaction lives for one page; between pages the buffer is written and the socket is
 //! looked at for C-CANCEL.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pyserver_proto::dataset::{Dataset, DatasetLimits};
 use pyserver_proto::dimse::{CFindRq, CommandRequest, CommandResponse};
-use pyserver_proto::query::InformationModel;
+use pyserver_proto::query::{InformationModel, Query};
 use pyserver_proto::status::Status;
+use pyserver_proto::tag::Tag;
+use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_store::error::StoreError;
 use pyserver_store::find::FindProgress;
 use pyserver_store::held::Received;
@@ -134,6 +138,9 @@ fn search(
         limit => limit,
     };
     let result_rules = session.rules_for(Hook::QueryResult).cloned();
+    let mut known = session
+        .rules_for(Hook::VirtualServers)
+        .map(|_| Known::new(&query, session.syntax_of(context_id)));
     let mut record = Vec::with_capacity(1024);
     let mut held = Vec::new();
     let mut answers = archive.answers(&bound).map_err(unable)?;
@@ -147,6 +154,9 @@ fn search(
                 *matches += 1;
                 record.clear();
                 encoder.encode(row, &mut record);
+                if let Some(known) = &mut known {
+                    known.add(&record);
+                }
                 if result_rules.is_some() {
                     held.push(record.clone());
                     return ControlFlow::Continue(());
@@ -172,7 +182,7 @@ fn search(
             return Ok(End::Limit);
         }
         if !more {
-            return Ok(End::Complete);
+            break;
         }
         if session.link.association.output().len() >= OUTPUT_BYTES_MAX {
             session.link.flush().map_err(LinkError::from)?;
@@ -181,6 +191,96 @@ fn search(
             return Ok(End::Cancelled);
         }
     }
+    drop(answers);
+    match &mut known {
+        None => Ok(End::Complete),
+        Some(known) => {
+            let context = (context_id, pending.as_slice());
+            elsewhere(
+                session,
+                model,
+                context,
+                &identifier,
+                known,
+                (matches, limit),
+            )
+        }
+    }
+}
+
+/// Answers that were given already, by the unique key of their level.
+struct Known {
+    key: Tag,
+    syntax: TransferSyntax,
+    values: HashSet<Vec<u8>>,
+}
+
+impl Known {
+    fn new(query: &Query, syntax: TransferSyntax) -> Self {
+        Self {
+            key: query.level.unique_key().unwrap_or(Tag::PATIENT_ID),
+            syntax,
+            values: HashSet::new(),
+        }
+    }
+
+    /// Notes an answer; whether it is new.
+    fn add(&mut self, record: &[u8]) -> bool {
+        let answer = Dataset::decode(record, self.syntax, &DatasetLimits::default());
+        let value = answer
+            .ok()
+            .and_then(|a| a.bytes(self.key).map(<[u8]>::to_vec));
+        value.is_some_and(|value| self.values.insert(value))
+    }
+}
+
+/// Sends what virtual servers answer and this one has not.
+fn elsewhere(
+    session: &mut Session,
+    model: InformationModel,
+    (context_id, pending): (u8, &[u8]),
+    identifier: &[u8],
+    known: &mut Known,
+    (matches, limit): (&mut u64, u64),
+) -> Result<End, SearchError> {
+    let Some(policy) = session.rules_for(Hook::VirtualServers).cloned() else {
+        return Ok(End::Complete);
+    };
+    // What was found here goes out while others are asked.
+    session.link.flush().map_err(LinkError::from)?;
+    let syntax = session.syntax_of(context_id);
+    let object = Received::from_dataset(identifier.to_vec(), syntax).map_err(unable)?;
+    let answers = policy.elsewhere(object, model, &session.origin());
+    let rules = session.rules_for(Hook::QueryResult).cloned();
+    for answer in answers {
+        let mut record = answer.dataset().map_err(unable)?;
+        if !known.add(&record) {
+            continue;
+        }
+        if *matches >= limit {
+            return Ok(End::Limit);
+        }
+        *matches += 1;
+        if rules.is_some() {
+            match revised(
+                session,
+                Hook::QueryResult,
+                rules.as_ref(),
+                context_id,
+                record,
+            ) {
+                Some(ruled) => record = ruled,
+                None => continue,
+            }
+        }
+        let association = &mut session.link.association;
+        association.send_command(context_id, pending);
+        association.send_dataset(context_id, &record);
+        if association.output().len() >= OUTPUT_BYTES_MAX {
+            session.link.flush().map_err(LinkError::from)?;
+        }
+    }
+    Ok(End::Complete)
 }
 
 /// An answer as the site's rules leave it; `None`: it is not given. One whose rule failed is not given
