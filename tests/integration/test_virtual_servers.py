@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from pyserver.control import ControlClient
@@ -31,18 +29,18 @@ def patients(server: Server, calling: str = "CLIENT") -> list[str]:
     return sorted(answer["00100020"] for answer in find(server, calling, **keys))
 
 
-def connect(make_server: MakeServer, tmp_path: Path, *lines: str, back: str = "") -> Pair:
+def connect(make_server: MakeServer, *lines: str, back: str = "", options: str = "") -> Pair:
     """A that shows B; both know each other."""
     a = make_server(aet="SRVA", start=False)
     b = make_server(aet="SRVB", start=False)
     peers = [f"SRVA 127.0.0.1 {a.port} un", f"SRVB 127.0.0.1 {b.port} un"]
-    a.configure([OPEN, "VirtualServerFor0 = SRVB", *lines], peers)
+    a.configure([OPEN, f"VirtualServerFor0 = SRVB{options}", *lines], peers)
     b.configure([OPEN, *([back] if back else [])], peers)
     return a.start(), b.start()
 
 
-def test_queries_and_retrieves_reach_both(make_server: MakeServer, tmp_path: Path) -> None:
-    a, b = connect(make_server, tmp_path)
+def test_queries_and_retrieves_reach_both(make_server: MakeServer) -> None:
+    a, b = connect(make_server)
     here, both, there = (make_series([500] * 3, name) for name in ("HERE", "BOTH", "THERE"))
     assert set(store(a, [*here, *both[:1]])) == {0}
     assert set(store(b, [*both, *there])) == {0}
@@ -67,36 +65,33 @@ def test_queries_and_retrieves_reach_both(make_server: MakeServer, tmp_path: Pat
     assert a.fsck()["clean"]
 
 
-def test_a_server_that_is_away_is_left_out(make_server: MakeServer, tmp_path: Path) -> None:
-    a, b = connect(make_server, tmp_path)
+def test_a_server_that_is_away_is_left_out(make_server: MakeServer) -> None:
+    a, b = connect(make_server)
     assert set(store(a, make_series([500], "HERE"))) == {0}
     b.stop()
     assert patients(a) == ["HERE"]
 
 
 @pytest.mark.parametrize("options", ["", ",NONVIRTUAL"])
-def test_servers_that_show_each_other_end(
-    make_server: MakeServer, tmp_path: Path, options: str
-) -> None:
+def test_servers_that_show_each_other_end(make_server: MakeServer, options: str) -> None:
     back = f"VirtualServerFor3 = SRVA{options}"
-    a, b = connect(make_server, tmp_path, f"VirtualServerFor1 = SRVB{options}", back=back)
+    a, b = connect(make_server, f"VirtualServerFor1 = SRVB{options}", back=back)
     assert set(store(a, make_series([500], "OFA"))) == {0}
     assert set(store(b, make_series([500], "OFB"))) == {0}
     assert patients(a) == patients(b) == ["OFA", "OFB"]
 
 
-def test_a_mask_chooses(make_server: MakeServer, tmp_path: Path) -> None:
+def test_a_mask_chooses(make_server: MakeServer) -> None:
     line = 'QueryConverter0 = ifequal "%u", "ALONE"; virtualserver 5'
-    a, b = connect(make_server, tmp_path, line)
+    a, b = connect(make_server, line)
     assert set(store(b, make_series([500], "THERE"))) == {0}
     assert patients(a) == ["THERE"]
     assert patients(a, "ALONE") == []
 
 
-def test_converters_see_question_and_answer(make_server: MakeServer, tmp_path: Path) -> None:
+def test_converters_see_question_and_answer(make_server: MakeServer) -> None:
     a, b = connect(
         make_server,
-        tmp_path,
         'VirtualServerQueryConverter0 = ifempty "%VPatientID"; set PatientID to "P*"',
         'VirtualServerQueryResultConverter0 = ifequal "%VPatientID", "P2"; destroy; '
         'set PatientID to "%s_%VPatientID"',
@@ -106,8 +101,17 @@ def test_converters_see_question_and_answer(make_server: MakeServer, tmp_path: P
     assert patients(a) == ["SRVB_P1"]
 
 
-def test_rows_of_a_clone_are_fetched(make_server: MakeServer, tmp_path: Path) -> None:
-    a, b = connect(make_server, tmp_path)
+def test_leading_zeros_are_of_the_other_side(make_server: MakeServer) -> None:
+    a, b = connect(make_server, options=",FIXKODAK")
+    for name in ("01234567", "P2"):
+        assert set(store(b, make_series([500], name))) == {0}
+    keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "PatientID": "1234567"}
+    assert [answer["00100020"] for answer in find(a, **keys)] == ["1234567"]
+    assert patients(a) == ["1234567", "P2"]
+
+
+def test_rows_of_a_clone_are_fetched(make_server: MakeServer) -> None:
+    a, b = connect(make_server)
     objects = make_series([500] * 2, "CLONED")
     assert set(store(b, objects)) == {0}
     a.cli("clonedb", "SRVB")
