@@ -3,7 +3,7 @@
 Picks and traps: JPEG lossless takes unsigned samples of the exact depth; JPEG-LS of a given depth
 is written by pyjpegls, since imagecodecs writes 8 or 16 bits only; JPEG 2000 of a given ratio by
 pylibjpeg-openjpeg, since imagecodecs takes a signal-to-noise ratio; HTJ2K says 16 bits for all
-above 8; RLE is the server's own, five times as fast as imagecodecs' PackBits. All others are
+above 8; RLE is the server's own, twice as fast as imagecodecs' PackBits. All others are
 imagecodecs'. Huffman tables are always made for the image, as Conquest's
 are: the standard ones cost half as much again.
 """
