@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from pyserver.config.hl7_sources import is_hl7
 from pyserver.config.settings import Settings
 from pyserver.config.sop_list import retrieval_classes
 from pyserver.config.virtual_servers import virtual_server
 from pyserver.errors import ConfigError
-from pyserver.hl7_orders import is_hl7
 from pyserver.worklist import Worklist
 
 Progress = Callable[[str, int, int], None]

@@ -1,51 +1,26 @@
-"""HL7 version 2 orders as entries of the worklist, by the last field of the worklist's columns.
+"""HL7 version 2 orders as entries of the worklist, by the columns' sources (`config.hl7_sources`).
 
-That field names where a column's value stands (manual, section 7.8): `OBR.4` is a field, `OBR.4.1`
-its second component (they count from 0), `OBR.7.DATE` and `OBR.7.TIME` parts of a time stamp,
-`*AN` a new accession number, `*UI` a new UID, `---` nothing. An order begins with ORC, or with OBR
-where no ORC stands before it; what stands before the first order belongs to all of a message.
+An order begins with ORC, or with OBR where no ORC stands before it; what stands before the first
+order belongs to all of a message.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hl7
 
-from pyserver.errors import PyserverError
+from pyserver.config.hl7_sources import FRAME_BYTES, Hl7Error, Source
 
 # Order controls (HL7 table 0119) that end an order.
 CANCELS = frozenset(("CA", "CR", "DC", "OC"))
-NOT_FILLED = "---"
-NEW_ACCESSION, NEW_UID = "*AN", "*UI"
-FIRST_BYTES = b"MSH"
-# Frames of the lower layer protocol, when a file was saved from a connection.
-_FRAME_BYTES = b"\x0b\x1c"
-_SOURCE = re.compile(r"([A-Z][A-Z0-9]{2})\.(\d+)(?:\.(\d+|DATE|TIME))?")
+# LIMIT: a file is held in memory, and parsed into some twenty times its size.
+FILE_BYTES_MAX = 16 << 20
 _TIME = re.compile(r"\d{8}(\d{6}(?:\.\d{1,4})?|\d{4}|\d{2}|)")
-_CHARSETS = {"": "", "ASCII": "ascii", "UNICODE UTF-8": "utf-8", "UNICODE": "utf-16"}
+_CHARSETS = {"": "", "ASCII": "ascii", "UNICODE UTF-8": "utf-8"}
 _ISO = re.compile(r"8859/(\d{1,2})")
-
-
-class Hl7Error(PyserverError):
-    """A file that holds no orders."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the value of a column comes from."""
-
-    tag: str
-    is_date: bool
-    is_name: bool
-    text: str
-
-    @property
-    def path(self) -> "re.Match[str] | None":
-        """Segment, field and part; None where the value is made, or the text is no path."""
-        return _SOURCE.fullmatch(self.text.upper())
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +31,11 @@ class Order:
     cancelled: bool = False
 
 
-def sources(columns: Iterable[Mapping[str, Any]]) -> list[Source]:
-    """The columns of `parse_columns` that HL7 fills; what names no place is refused."""
-    found = []
-    for column in columns:
-        text = str(column["hl7"] or NOT_FILLED)
-        if column["table"] != "worklist" or text == NOT_FILLED:
-            continue
-        kind = column["dicom_type"]
-        is_name = column["tag"] == "0010,0010"
-        source = Source(str(column["tag"]), kind == "DT_DATE", is_name, text)
-        if text.upper() not in (NEW_ACCESSION, NEW_UID) and source.path is None:
-            raise Hl7Error(
-                f"dicom.sql: {column['name']}: {text!r} names no HL7 field; "
-                "write SEG.N, SEG.N.M, SEG.N.DATE, SEG.N.TIME, *AN, *UI or ---"
-            )
-        found.append(source)
-    return found
-
-
-def is_hl7(path: Path) -> bool:
-    """Whether a file is to be read as HL7: by its name, or by how it begins."""
-    if path.suffix.casefold() == ".hl7":
-        return True
-    with path.open("rb") as file:
-        return file.read(len(FIRST_BYTES) + 1).lstrip(_FRAME_BYTES).startswith(FIRST_BYTES)
+def read_file(path: Path) -> bytes:
+    """A file that may hold orders."""
+    if path.stat().st_size > FILE_BYTES_MAX:
+        raise Hl7Error(f"larger than {FILE_BYTES_MAX >> 20} MB; split it into several files")
+    return path.read_bytes()
 
 
 def read_orders(
@@ -101,7 +56,7 @@ def read_orders(
 
 
 def _messages(data: bytes) -> Iterator[str]:
-    data = data.translate(None, _FRAME_BYTES).replace(b"\r\n", b"\r").replace(b"\n", b"\r")
+    data = data.translate(None, FRAME_BYTES).replace(b"\r\n", b"\r").replace(b"\n", b"\r")
     at = re.compile(rb"(?:^|(?<=\r))MSH(?=[^\w\s])")
     starts = [found.start() for found in at.finditer(data)]
     if not starts:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pyserver import _native
-from pyserver.hl7_orders import NEW_ACCESSION, NEW_UID, Order, Source, read_orders, sources
+from pyserver.config.hl7_sources import NEW_ACCESSION, NEW_UID, Source, sources
 
 ACCESSION, STEP_ID, MODALITY = "0008,0050", "0040,0009", "0008,0060"
 
@@ -51,8 +51,11 @@ class Worklist:
     def load(self, path: Path) -> Loaded:
         """Enter the orders of an HL7 file: all or none. One that is there already is replaced, one
         that is cancelled goes."""
+        # The parser is loaded when the first file comes.
+        from pyserver.hl7_orders import Order, read_file, read_orders  # noqa: PLC0415
+
         new = {NEW_ACCESSION: self._new_accession, NEW_UID: self._new_uid}
-        orders = read_orders(path.read_bytes(), self._sources(), new)
+        orders = read_orders(read_file(path), self._sources(), new)
         latest: dict[tuple[str, str], Order] = {}
         for order in orders:
             latest[_key(order.values) or ("", str(len(latest)))] = order

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyserver.config.findings import Findings
+from pyserver.config.hl7_sources import Hl7Error, sources
 from pyserver.config.ini import IniFile, IniLine
 from pyserver.config.items import MAIN_SECTION, Item, State, all_items, find_item, split_number
 from pyserver.config.settings import ALL_INTERFACES, Overrides, Settings, read_settings
@@ -147,10 +148,16 @@ def _check_columns(
 ) -> None:
     if parse_columns is None or not settings.native.dicom_sql:
         return
+    path = settings.config_dir / "dicom.sql"
     try:
-        parse_columns(settings.native.dicom_sql)
+        columns = parse_columns(settings.native.dicom_sql)
     except Exception as error:  # whatever the native half says is what the user needs to read
-        findings.error(str(error), settings.config_dir / "dicom.sql")
+        findings.error(str(error), path)
+        return
+    try:
+        sources(columns)
+    except Hl7Error as error:
+        findings.warning(str(error), path)
 
 
 def _check_peers(settings: Settings, findings: Findings) -> None:

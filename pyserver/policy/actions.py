@@ -228,7 +228,7 @@ def if_not_match(context: Context, pair: Pair) -> bool:
 
 
 def _numbers(context: Context, pair: Pair) -> tuple[float, float] | None:
-    first, second = (as_number(text.render(context)) for text in pair)
+    first, second = as_number(pair[0].render(context)), as_number(pair[1].render(context))
     return None if first is None or second is None else (first, second)
 
 

@@ -131,6 +131,8 @@ class Context:
 
     def element(self, path: ElementPath) -> str:
         """The text at a path; empty when there is none."""
+        if path.plain:
+            return self.instance.get(path.steps) or ""
         instance = self.instance
         if path.other is not None:
             uid = self.element(path.other)

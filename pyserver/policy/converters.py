@@ -67,7 +67,9 @@ class Converter:
 
     def applies(self, context: Context) -> bool:
         """Whether its filters let the object through."""
-        if not all(matches(_VALUES[name](context), pattern) for name, pattern in self.filters):
+        if self.filters and not all(
+            matches(_VALUES[name](context), pattern) for name, pattern in self.filters
+        ):
             return False
         return self.condition is None or self.condition(context.text)
 

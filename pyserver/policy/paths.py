@@ -6,7 +6,7 @@ that nothing is looked up when an object comes.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyserver import _native
 
@@ -25,6 +25,12 @@ class ElementPath:
     anywhere: bool = False
     other: "ElementPath | None" = None
     is_item: bool = False
+    plain: bool = field(init=False, compare=False)
+    """Whether it leads to an element of the object at hand, one way."""
+
+    def __post_init__(self) -> None:
+        plain = not self.anywhere and self.other is None and not self.is_item
+        object.__setattr__(self, "plain", plain)
 
 
 def read_tag(text: str, at: int) -> tuple[str, int] | None:

@@ -52,20 +52,20 @@ class Item:
 
     def value(self, values: Values) -> str:
         """The text for one object."""
-        text = self._plain(values)
+        path = self.path
+        if path is None:
+            text = values.letter(self.kind)
+        elif self.kind == "v":
+            text = values.element(path)
+        elif self.kind == "q":
+            text = values.lookup(self.table, path)
+        else:
+            text = values.changed(self.kind, values.element(path))
         if self.last is not None:
             text = self._cut(text)
         if self.case == "^":
             return text.upper()
         return text.lower() if self.case == "~" else text
-
-    def _plain(self, values: Values) -> str:
-        if self.path is None:
-            return values.letter(self.kind)
-        if self.kind == "q":
-            return values.lookup(self.table, self.path)
-        text = values.element(self.path)
-        return text if self.kind == "v" else values.changed(self.kind, text)
 
     def _cut(self, text: str) -> str:
         last = self.last or 0
@@ -87,7 +87,12 @@ class Template:
 
     def render(self, values: Values) -> str:
         """The text for one object."""
-        return "".join(p if isinstance(p, str) else p.value(values) for p in self.parts)
+        parts = self.parts
+        # Most texts are one word or one item.
+        if len(parts) == 1:
+            part = parts[0]
+            return part if isinstance(part, str) else part.value(values)
+        return "".join([p if isinstance(p, str) else p.value(values) for p in parts])
 
     def render_with(self, values: Values, clean: Callable[[str], str]) -> str:
         """The same, with values from outside the server passed through `clean`."""

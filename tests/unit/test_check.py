@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pyserver import _native
 from pyserver.config.check import check_config, suggest
 from pyserver.config.defaults import FILES, write_defaults
 from pyserver.config.findings import Finding, Severity
@@ -134,6 +135,14 @@ def test_columns_are_checked_by_the_native_half(home: Path) -> None:
 
     findings = check_config(home, parse_columns=parse)[1].items
     assert [str(item) for item in findings if "line 7" in str(item)]
+
+
+def test_sources_of_worklist_columns(home: Path) -> None:
+    path = home / "dicom.sql"
+    path.write_text(path.read_text().replace('"OBR.21"', '"OBR-21"'))
+    (found,) = check_config(home, parse_columns=_native.parse_columns)[1].items
+    assert (found.severity, found.file) == (Severity.WARNING, path)
+    assert "Modality: 'OBR-21' names no HL7 field" in found.text
 
 
 def test_an_empty_list_of_classes(home: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pyserver import _native
 from pyserver.config.defaults import default_text
-from pyserver.hl7_orders import Hl7Error, is_hl7, read_orders, sources
+from pyserver.config.hl7_sources import Hl7Error, is_hl7, sources
+from pyserver.hl7_orders import read_file, read_orders
 from tests.conftest import GOLDEN
 
 ACCESSION, PATIENT, NAME, BIRTH = "0008,0050", "0010,0020", "0010,0010", "0010,0030"
@@ -122,3 +123,11 @@ def test_files_are_known_by_name_or_content(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_bytes(content)
         assert is_hl7(tmp_path / name) is known
+
+
+def test_a_file_has_a_bound(tmp_path: Path) -> None:
+    large = tmp_path / "large.hl7"
+    with large.open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    with pytest.raises(Hl7Error, match="larger than 16 MB"):
+        read_file(large)

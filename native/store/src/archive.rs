@@ -448,6 +448,8 @@ impl Shared {
                 reasons.push(reason);
             } else if device.room_bytes(self.disk.as_ref(), threshold) > 0 {
                 return Ok(Arc::clone(device));
+            } else {
+                self.spare_files.give_up(device);
             }
         }
         if reasons.len() == self.devices.len() {

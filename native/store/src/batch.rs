@@ -10,9 +10,9 @@ use crate::pending::PendingId;
 use crate::reply::Promise;
 
 /// Acknowledged stores in a transaction that nothing else forces to commit.
-const UNCOMMITTED_MAX: usize = 2048;
-/// How long an acknowledged store stays uncommitted at most.
-const UNCOMMITTED_DELAY_MAX: Duration = Duration::from_millis(250);
+const UNCOMMITTED_MAX: usize = 8192;
+/// How long an acknowledged store stays uncommitted at most. A query has it committed at once.
+const UNCOMMITTED_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// The open transaction.
 pub(crate) struct Batch<'i> {

@@ -254,7 +254,11 @@ impl Regen<'_> {
             match (rules.ask)(Seen::File, Received::open(path)?, path) {
                 // The file stays as it is: rules decide what is entered of it.
                 Ok(Some(seen)) => object.scanned.header = seen.instance.header().clone(),
-                Ok(None) => return Err(self.kept_out("a converter keeps it out")),
+                Ok(None) => {
+                    // No failure, so nothing for the rules about those.
+                    self.list_refused(name, "a converter keeps it out");
+                    return Ok(None);
+                }
                 Err(why) => return Err(self.kept_out(&format!("a converter failed: {why}"))),
             }
         }
@@ -329,6 +333,10 @@ impl Regen<'_> {
                 let _no_further_say = (rules.ask)(Seen::Refused, object, &path);
             }
         }
+        self.list_refused(name, reason);
+    }
+
+    fn list_refused(&self, name: &str, reason: &str) {
         let mut report = self.report.lock();
         report.refused_count += 1;
         report.list(name, reason);

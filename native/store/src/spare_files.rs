@@ -3,8 +3,8 @@
 //! To find a free inode takes long where many files were removed lately, and the first sync of a new file also
 //! writes its folder and the folder's own record, one after the other. An object that takes a file made ahead waits
 //! for neither: those for durable objects have names that survive a power cut already. Files are made while many
-//! objects arrive, in portions; an object that finds none makes its own. What is left over is removed after a rest
-//! and at the end of the program, or found in the private folder by the next start.
+//! objects arrive, in portions; an object that finds none makes its own. What is left over is removed after a rest,
+//! when the device is full and at the end of the program, or found in the private folder by the next start.
 
 use std::collections::VecDeque;
 use std::io;
@@ -62,6 +62,8 @@ struct Shelf {
     /// The same when the thread last looked.
     asked_before: u32,
     wanted: bool,
+    /// Whether the device has no room left.
+    full: bool,
 }
 
 impl SpareFiles {
@@ -74,6 +76,7 @@ impl SpareFiles {
             asked: 0,
             asked_before: 0,
             wanted: false,
+            full: false,
         };
         let shelves = devices
             .iter()
@@ -111,6 +114,17 @@ impl SpareFiles {
             self.stock.wanted.notify_one();
         }
         file
+    }
+
+    /// The device has no room: it gets the files back.
+    pub(crate) fn give_up(&self, device: &Device) {
+        let mut state = self.stock.state.lock();
+        for shelf in &mut state.shelves {
+            if shelf.device.number() == device.number() && !shelf.files.is_empty() {
+                shelf.full = true;
+                self.stock.wanted.notify_one();
+            }
+        }
     }
 
     /// Ends the thread and removes what is left.
@@ -151,6 +165,10 @@ impl Worker {
         loop {
             if state.stop {
                 return None;
+            }
+            for shelf in state.shelves.iter_mut().filter(|shelf| shelf.full) {
+                self.remove(shelf.files.drain(..));
+                (shelf.full, shelf.asked) = (false, 0);
             }
             let mut shelves = state.shelves.iter().enumerate();
             if let Some((number, shelf)) = shelves.find(|(_, shelf)| shelf.wanted) {
@@ -282,6 +300,22 @@ mod tests {
         assert!(state.shelves[1].files.is_empty() && state.shelves[1].asked == 0);
         drop(state);
         assert_eq!(names(&device), 1);
+    }
+
+    #[test]
+    fn a_full_device_gets_its_files_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+        let device = Arc::new(Device::open(0, folder.path(), &SystemDisk).unwrap());
+        let spares = SpareFiles::start(&disk, std::slice::from_ref(&device)).unwrap();
+        let taken = taken(&spares, &device, false);
+        spares.give_up(&device);
+        let until = Instant::now() + Duration::from_secs(20);
+        while names(&device) > 1 {
+            assert!(Instant::now() < until, "files are left");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(taken.blob.path.exists());
     }
 
     #[test]

@@ -47,15 +47,14 @@ impl TempFile {
     ) -> Result<Self, StoreError> {
         let spare = spares.take(device, durable);
         let name_is_safe = durable && spare.is_some();
-        let SpareFile { name, blob } = match spare {
-            Some(spare) => spare,
-            None => {
-                let name = device.temp_name();
-                let path = device.temp_path(&name);
-                let blob = disk.create(&path);
-                let blob = blob.map_err(|e| StoreError::io("create", &path, e))?;
-                SpareFile { name, blob }
-            }
+        let SpareFile { name, blob } = if let Some(spare) = spare {
+            spare
+        } else {
+            let name = device.temp_name();
+            let path = device.temp_path(&name);
+            let blob = disk.create(&path);
+            let blob = blob.map_err(|e| StoreError::io("create", &path, e))?;
+            SpareFile { name, blob }
         };
         gathered.clear();
         Ok(Self {

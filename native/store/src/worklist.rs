@@ -5,6 +5,7 @@
 //! `dicom.sql` reads it as well. Text is UTF-8 in the index; in a database that keeps bytes it is in the
 //! character set that answers have, as Conquest writes it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use pyserver_proto::charset::CharacterSet;
@@ -295,6 +296,38 @@ fn shortened(text: &str, width: usize) -> &str {
     end.and_then(|end| text.get(..end)).unwrap_or(text)
 }
 
+/// What is to be removed, by the first of its values: a file may name as many entries as there are.
+struct Removed<'a> {
+    all: bool,
+    by_first: HashMap<(Tag, &'a str), Vec<&'a Exact>>,
+}
+
+impl<'a> Removed<'a> {
+    fn new(removed: &'a [Exact]) -> Self {
+        let mut by_first: HashMap<_, Vec<_>> = HashMap::new();
+        for exact in removed {
+            if let Some((tag, text)) = exact.first() {
+                by_first
+                    .entry((*tag, text.as_str()))
+                    .or_default()
+                    .push(exact);
+            }
+        }
+        Self {
+            all: removed.iter().any(Vec::is_empty),
+            by_first,
+        }
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        self.all
+            || entry.values.iter().any(|(tag, text)| {
+                let named = self.by_first.get(&(*tag, text.as_str()));
+                named.is_some_and(|named| named.iter().any(|exact| fits(entry, exact)))
+            })
+    }
+}
+
 impl WriteTxn<'_> {
     /// Adds an entry; answers its number.
     fn add_worklist(&mut self, entry: &Entry, now: u32) -> Result<u32, IndexError> {
@@ -315,11 +348,12 @@ impl WriteTxn<'_> {
     /// Removes the entries that fit one of these; answers how many.
     fn remove_worklist(&mut self, removed: &[Exact]) -> Result<u64, IndexError> {
         let table = self.index.tables.worklist;
+        let removed = Removed::new(removed);
         let mut keys = Vec::new();
         for item in table.iter(&self.txn)? {
             let (key, record) = item?;
             let (_, entry) = decode(record)?;
-            if removed.iter().any(|exact| fits(&entry, exact)) {
+            if removed.has(&entry) {
                 keys.push(key.to_vec());
             }
         }
