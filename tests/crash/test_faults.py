@@ -121,8 +121,9 @@ def _fails_a_sync(fault: Fault) -> bool:
     return fault.operation == "fsync" and not full
 
 
+@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
 def test_an_index_whose_first_pages_cannot_be_written(
-    make_server: MakeServer, fault_library: Path, tmp_path: Path
+    error: int, make_server: MakeServer, fault_library: Path, tmp_path: Path
 ) -> None:
     """LMDB answers nothing after that, until it is opened again: the server starts itself anew, and
     refuses what comes before."""
@@ -133,7 +134,7 @@ def test_an_index_whose_first_pages_cannot_be_written(
     ledger = Ledger()
     ledger.send(server, make_series([SMALL, LARGE]))
     # Of all writes to this file, only the page that makes a commit count is no whole page.
-    switch.on(Fault("small", errno.EIO, times=1, where=META))
+    switch.on(Fault("small", error, times=1, where=META))
     ledger.send(server, make_series([SMALL, LARGE], patient="ANOTHER"))
     _wait_until(lambda: "the index is closed" in server.log_tail())
     assert switch.failed() == 1

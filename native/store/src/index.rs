@@ -380,11 +380,13 @@ impl WriteTxn<'_> {
                     index.sop.forget();
                 }
             }
-            Err(IndexError::Full(_)) => {}
-            Err(_) => {
-                index.set_read_only();
-                let panicked = matches!(index.read(), Err(IndexError::Closed));
-                index.closed.store(panicked, Ordering::Release);
+            Err(error) => {
+                // A full disk passes, unless it was met where it must not be.
+                let closed = matches!(index.read(), Err(IndexError::Closed));
+                index.closed.store(closed, Ordering::Release);
+                if closed || !matches!(error, IndexError::Full(_)) {
+                    index.set_read_only();
+                }
             }
         }
         result
