@@ -187,6 +187,18 @@ fn uids_are_changed_everywhere_but_classes() {
             b"1.2.9\0",
             encoding,
         );
+        if encoding.explicit {
+            // A VR of no edition, in the short form: written back as UN, in the long one.
+            put(
+                &mut inner,
+                Tag::new(0x0009, 0x1001),
+                Vr::Cs,
+                b"ab",
+                encoding,
+            );
+            let letters = inner.len() - 6;
+            inner[letters..letters + 2].copy_from_slice(b"ZZ");
+        }
         for undefined in [false, true] {
             let mut items = Vec::new();
             crate::edit_path::put_item(&mut items, &inner, undefined, encoding);

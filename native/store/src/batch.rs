@@ -22,6 +22,8 @@ pub(crate) struct Batch<'i> {
     /// Stores that are answered after the commit, and after the database where there is one.
     pub stores: Vec<(Option<PendingId>, Waiter)>,
     pub acknowledged: Vec<Acknowledged>,
+    /// Stores that it takes back.
+    pub revoked: Vec<PendingId>,
     pub fresh: Vec<Fresh>,
     pub commit_now: bool,
     pub deadline: Instant,
@@ -50,6 +52,7 @@ impl<'i> Batch<'i> {
             waiters: Vec::new(),
             stores: Vec::new(),
             acknowledged: Vec::new(),
+            revoked: Vec::new(),
             fresh: Vec::new(),
             commit_now: false,
             deadline: Instant::now() + UNCOMMITTED_DELAY_MAX,

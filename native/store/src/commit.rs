@@ -31,6 +31,7 @@ use crate::index_error::IndexError;
 use crate::job::StoreJob;
 use crate::journal::Journal;
 use crate::mirror::Mirror;
+use crate::pending::{PendingId, Revoked};
 use crate::reply::{Awaited, Promise, promise};
 
 /// What a store got.
@@ -44,7 +45,8 @@ pub(crate) type Change = Box<dyn FnOnce(&mut WriteTxn<'_>) -> Result<Waiter, Ind
 /// What the thread is given to do.
 pub(crate) enum Work {
     Store(Box<StoreJob>, Promise<StoreAnswer>),
-    Change(Change, Waiter),
+    /// A change, and the store that it takes back.
+    Change(Change, Waiter, Option<PendingId>),
     Flush(Promise<Result<(), StoreError>>),
     /// A store is about to come.
     Expect,
@@ -126,6 +128,20 @@ impl Committer {
         &self,
         change: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, IndexError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.commit(None, change)
+    }
+
+    /// Takes a store back whose file came to nothing. Also when this fails: then it is gone with the next commit
+    /// that succeeds, and only the file that no row names is left for the next start.
+    pub(crate) fn revoke(&self, pending: PendingId) -> Result<Revoked, StoreError> {
+        self.commit(Some(pending), move |txn| txn.revoke(pending))
+    }
+
+    fn commit<T: Send + 'static>(
+        &self,
+        revokes: Option<PendingId>,
+        change: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (answer, awaited) = promise::<Result<T, StoreError>>();
         let answer = Arc::new(Mutex::new(Some(answer)));
         let tell = Arc::clone(&answer);
@@ -148,7 +164,7 @@ impl Committer {
                 give(outcome.map(|()| value).map_err(Into::into));
             }))
         });
-        self.send(Work::Change(change, Box::new(fail)));
+        self.send(Work::Change(change, Box::new(fail), revokes));
         drop(answer);
         awaited.wait().ok_or(StoreError::Closed)?
     }

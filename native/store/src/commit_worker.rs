@@ -35,6 +35,8 @@ pub(crate) struct Worker {
     expecting: bool,
     /// Acknowledged stores of a failed transaction.
     redo: Vec<Acknowledged>,
+    /// Stores that a failed transaction took back.
+    revoke_again: Vec<PendingId>,
     /// Whether there is a core to look with.
     may_look: bool,
     /// Whether the work before came within `LOOK_MAX`.
@@ -57,6 +59,7 @@ impl Worker {
             awake,
             expecting: false,
             redo: Vec::new(),
+            revoke_again: Vec::new(),
             may_look: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
             dense: false,
             single: 0,
@@ -111,7 +114,12 @@ impl Worker {
     fn sleep(&mut self, open: Option<&Batch<'_>>) -> Result<Option<Work>, ()> {
         let deadline = match open {
             Some(batch) => Some(batch.deadline),
-            None if self.redo.is_empty() && !self.mirror_is_away() => None,
+            None if self.redo.is_empty()
+                && self.revoke_again.is_empty()
+                && !self.mirror_is_away() =>
+            {
+                None
+            }
             None => Some(Instant::now() + RETRY_PAUSE),
         };
         let started = Instant::now();
@@ -154,7 +162,7 @@ impl Worker {
     /// After a failure: commits the acknowledged stores that are left, and nothing else. Should this fail, it is
     /// tried again; until then they stay in the journal.
     fn commit_acknowledged(&mut self, index: &Index) {
-        if self.redo.is_empty() {
+        if self.redo.is_empty() && self.revoke_again.is_empty() {
             return;
         }
         let batch = index.write_acknowledged().map_err(Failure::from);
@@ -177,7 +185,12 @@ impl Worker {
             batch.changes += 1;
             batch.commit_now = true;
         }
+        for &pending in &self.revoke_again {
+            batch.txn.revoke(pending)?;
+            batch.commit_now = true;
+        }
         batch.acknowledged.append(&mut self.redo);
+        batch.revoked.append(&mut self.revoke_again);
         Ok(batch)
     }
 
@@ -207,14 +220,17 @@ impl Worker {
         batch.changes += 1;
         match work {
             Work::Store(job, answer) => return self.apply_store(batch, job, answer),
-            Work::Change(change, fail) => match change(&mut batch.txn) {
-                Ok(waiter) => batch.waiters.push(waiter),
-                Err(error) => {
-                    let failure = error.into();
-                    fail(Err(&failure));
-                    return Err(failure);
+            Work::Change(change, fail, revokes) => {
+                batch.revoked.extend(revokes);
+                match change(&mut batch.txn) {
+                    Ok(waiter) => batch.waiters.push(waiter),
+                    Err(error) => {
+                        let failure = error.into();
+                        fail(Err(&failure));
+                        return Err(failure);
+                    }
                 }
-            },
+            }
             Work::Expect => return Ok(()),
             Work::Flush(answer) => {
                 batch.waiters.push(Box::new(move |outcome| {
@@ -331,11 +347,12 @@ impl Worker {
         let Batch {
             txn,
             acknowledged,
+            revoked,
             fresh,
             ..
         } = batch;
         drop(txn);
-        self.redo.extend(acknowledged);
+        self.keep(acknowledged, revoked);
         self.commit_acknowledged(index);
         if !full {
             index.set_read_only();
@@ -371,7 +388,7 @@ impl Worker {
                 .fetch_sub(acknowledged, Ordering::Release);
         } else {
             self.stats.failures.fetch_add(1, Ordering::Relaxed);
-            self.redo.extend(batch.acknowledged);
+            self.keep(batch.acknowledged, batch.revoked);
         }
         let followed = match &outcome {
             Ok(()) => self.follow(changed, &batch.stores),
@@ -385,12 +402,34 @@ impl Worker {
         }
     }
 
+    /// Keeps for the next transaction what a failed one would have committed: its acknowledged stores without those
+    /// taken back, and what it took back of earlier ones.
+    fn keep(&mut self, acknowledged: Vec<Acknowledged>, mut revoked: Vec<PendingId>) {
+        self.redo.extend(acknowledged);
+        let redo = self.redo.len();
+        let mut gone = Vec::new();
+        self.redo.retain(|kept| {
+            let keep = !revoked.contains(&kept.pending);
+            if !keep {
+                gone.push(kept.pending);
+            }
+            keep
+        });
+        revoked.retain(|pending| !gone.contains(pending));
+        self.revoke_again.extend(revoked);
+        let dropped = (redo - self.redo.len()) as u64;
+        self.stats.uncommitted.fetch_sub(dropped, Ordering::Release);
+    }
+
     /// Answers work that no transaction could be begun for. A disk that fails takes the index's writing away, not
     /// its reading: a flush is content with what could be committed.
-    fn refuse(&self, work: Work, failure: &Failure) {
+    fn refuse(&mut self, work: Work, failure: &Failure) {
         match work {
             Work::Store(_, answer) => answer.answer(Err(failure.into())),
-            Work::Change(_, fail) => fail(Err(failure)),
+            Work::Change(_, fail, revokes) => {
+                self.keep(Vec::new(), revokes.into_iter().collect());
+                fail(Err(failure));
+            }
             Work::Flush(answer) if self.parts.index.is_read_only() => answer.answer(Ok(())),
             Work::Flush(answer) => answer.answer(Err(failure.into())),
             Work::Expect => {}
@@ -402,7 +441,7 @@ impl Worker {
         self.stats.failures.fetch_add(1, Ordering::Relaxed);
         drop(batch.txn);
         self.parts.journal.unstage();
-        self.redo.extend(batch.acknowledged);
+        self.keep(batch.acknowledged, batch.revoked);
         for fresh in batch.fresh {
             fresh.answer.answer(Err(StoreError::from(failure)));
         }

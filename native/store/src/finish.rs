@@ -379,13 +379,13 @@ impl Store {
         self.incoming.device.set_read_only(&error.to_string());
     }
 
-    /// Takes an entered store back. When even that fails the row stays with a file that start-up checks.
+    /// Takes an entered store back.
     fn revoke(&self, stored: &Stored) {
         let Some(pending) = stored.pending else {
             return;
         };
         let shared = &self.incoming.shared;
-        let revoked = shared.committer.change(move |txn| txn.revoke(pending));
+        let revoked = shared.committer.revoke(pending);
         if let Ok(Some(file)) = revoked.map(|revoked| revoked.file) {
             shared.remove_unnamed(file.device, &file.file);
         }

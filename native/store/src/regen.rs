@@ -359,7 +359,7 @@ fn settle_in_place(shared: &Shared, stored: &Stored, file: &str) -> Result<bool,
         });
         return Ok(true);
     }
-    shared.committer.change(move |txn| txn.revoke(pending))?;
+    shared.committer.revoke(pending)?;
     Ok(false)
 }
 
