@@ -55,6 +55,25 @@ fn expect(config: ArchiveConfig, home: &Path, objects: &[Sample]) -> RecoveryRep
 }
 
 #[test]
+fn a_store_that_cannot_be_taken_back_at_once_does_not_come_back() {
+    let home = tempfile::tempdir().unwrap();
+    let (archive, disk) = open_on(config(home.path()));
+    let [kept, refused] = [1, 2].map(|series| Sample::new(series, series, LARGE));
+    disk.arm(u64::MAX, Fault::FullIndex);
+    store(&archive, &kept, Durability::Relaxed).unwrap();
+    let log = disk.log();
+    let mark = log.iter().position(|line| line.contains(" link ")).unwrap();
+    // The journal holds the second object by then; neither its file nor its taking back finds room.
+    disk.arm(mark as u64 + 1, Fault::FullIndex);
+    assert!(store(&archive, &refused, Durability::Relaxed).is_err());
+    assert!(archive.flush().is_err());
+    disk.arm(u64::MAX, Fault::FullIndex);
+    assert_eq!(archive.counts().unwrap().images, 1);
+    archive.close();
+    expect(config(home.path()), home.path(), &[kept]);
+}
+
+#[test]
 fn power_ends_between_journal_and_commit() {
     for loss in LOSSES {
         let home = tempfile::tempdir().unwrap();

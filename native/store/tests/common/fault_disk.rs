@@ -25,6 +25,8 @@ pub enum Fault {
     Syncs,
     /// There is no space from then on.
     Full,
+    /// The same, for the index as well.
+    FullIndex,
     /// Every commit of the index from then on fails.
     Commits,
     /// No file can be removed from then on.
@@ -184,7 +186,8 @@ impl FaultDisk {
             Fault::Syncs if number >= at && name.starts_with("sync") => error(5),
             Fault::Removes if number >= at && name == "remove" => error(13),
             Fault::Commits if number >= at && name == "commit" => error(5),
-            Fault::Full
+            Fault::FullIndex if number >= at && name == "commit" => error(28),
+            Fault::Full | Fault::FullIndex
                 if number >= at && matches!(name, "create" | "write" | "link" | "folders") =>
             {
                 error(28)
