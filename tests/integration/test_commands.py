@@ -178,9 +178,10 @@ def test_a_home_folder_is_made_on_the_first_start(tmp_path: Path) -> None:
     server.port = port
     try:
         server.start()
-        text = server.log_tail()
-        assert f"FIRST listens on 127.0.0.1:{port}" in text
-        assert "Try it in another terminal" in text
+        # The server answers a moment before it says so.
+        listens = f"FIRST listens on 127.0.0.1:{port}"
+        until(lambda: listens in server.log_tail(), "word of where it listens", server)
+        until(lambda: "Try it in another terminal" in server.log_tail(), "a hint", server)
         assert {"dicom.ini", "acrnema.map", "dicom.sql", "dgatesop.lst"} <= {
             path.name for path in home.iterdir()
         }

@@ -245,7 +245,7 @@ def test_mirrors_follow_and_wait(make_server: MakeServer, tmp_path: Path) -> Non
     server.kill()
     mirror.unlink()
     server.start()
-    assert wait_for(lambda: waiting(server) == 0)
+    assert wait_for(lambda: waiting(server) == 0 and any(mirror.rglob("*.dcm")))
     (copy,) = mirror.rglob("*.dcm")
     (original,) = server.data.rglob("*.dcm")
     assert copy.read_bytes() == original.read_bytes()
