@@ -1,11 +1,11 @@
 """Makes runs comparable on a virtual machine, without changing the machine.
 
-Three effects are larger than most differences between servers. Free memory
-was given back to the host, so that its first use costs a fault in the host for every page: a
-512 KB file then takes 1.4 ms instead of 0.2 ms. A halted core takes tens of
-microseconds to wake, on every message of a conversation between two cores. And ext4 avoids
-inodes that were deleted in the last minutes by walking past them one by one: creating a file
-beside the remains of the run before takes 280 us instead of 8 us.
+Three effects are larger than most differences between servers. Free memory was given back to
+the host, so that its first use costs a fault in the host for every page: a 512 KB file then takes
+1.4 ms instead of 0.2 ms. A halted core takes tens of microseconds to wake, on every message of a
+conversation between two cores. And ext4 avoids inodes that were deleted in the last minutes by
+walking past them one by one: creating a file beside the remains of the run before takes 280 us
+instead of 8 us.
 """
 
 from __future__ import annotations

@@ -104,6 +104,16 @@ impl From<LinkError> for SearchError {
     }
 }
 
+/// The response that comes with each match, and how many matches are answered at most.
+pub fn pending(session: &Session, asked: &CommandRequest) -> (Vec<u8>, u64) {
+    let response = CommandResponse::to(asked, Status::PENDING).with_dataset();
+    let limit = match session.settings.find_results_max {
+        0 => u64::MAX,
+        limit => limit,
+    };
+    (response.to_bytes(), limit)
+}
+
 /// A search that failed here.
 pub fn unable(error: impl std::fmt::Display) -> SearchError {
     SearchError::Refused((Status::UNABLE_TO_PROCESS, error.to_string()))
@@ -130,13 +140,7 @@ fn search(
         .map_err(|error| SearchError::Refused((Status(error.status()), error.to_string())))?;
     let mut encoder =
         ResponseEncoder::new(&bound, session.syntax_of(context_id).encoding().explicit);
-    let pending = CommandResponse::to(asked, Status::PENDING)
-        .with_dataset()
-        .to_bytes();
-    let limit = match session.settings.find_results_max {
-        0 => u64::MAX,
-        limit => limit,
-    };
+    let (pending, limit) = pending(session, asked);
     let result_rules = session.rules_for(Hook::QueryResult).cloned();
     let mut known = session
         .rules_for(Hook::VirtualServers)

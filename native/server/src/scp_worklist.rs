@@ -4,16 +4,15 @@
 
 use std::sync::Arc;
 
-use pyserver_proto::dimse::{CommandRequest, CommandResponse};
+use pyserver_proto::dimse::CommandRequest;
 use pyserver_proto::query::InformationModel;
-use pyserver_proto::status::Status;
 use pyserver_store::worklist_query::WorklistQuery;
 
 use crate::error::LinkError;
 use crate::link::OUTPUT_BYTES_MAX;
 use crate::policy::Hook;
 use crate::retrieve;
-use crate::scp_find::{End, SearchError, revised, unable};
+use crate::scp_find::{End, SearchError, pending, revised, unable};
 use crate::session::Session;
 
 /// Sends the entries that match; counts them in `matches`.
@@ -33,13 +32,7 @@ pub fn search(
     let charset = &archive.config().worklist_charset;
     let bound = WorklistQuery::bind(&query, archive.index().columns(), charset);
     let syntax = session.syntax_of(context_id);
-    let pending = CommandResponse::to(asked, Status::PENDING)
-        .with_dataset()
-        .to_bytes();
-    let limit = match session.settings.find_results_max {
-        0 => u64::MAX,
-        limit => limit,
-    };
+    let (pending, limit) = pending(session, asked);
     let hook = Hook::ModalityWorkListQueryResult;
     let rules = session.rules_for(hook).cloned();
     let mut entries = archive.worklist(&bound.conditions()).map_err(unable)?;

@@ -241,6 +241,14 @@ mod tests {
     use super::*;
     use crate::blob::SystemDisk;
 
+    fn start() -> (tempfile::TempDir, Arc<Device>, SpareFiles) {
+        let folder = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+        let device = Arc::new(Device::open(0, folder.path(), &SystemDisk).unwrap());
+        let spares = SpareFiles::start(&disk, std::slice::from_ref(&device)).unwrap();
+        (folder, device, spares)
+    }
+
     fn taken(spares: &SpareFiles, device: &Device, durable: bool) -> SpareFile {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
@@ -258,10 +266,7 @@ mod tests {
 
     #[test]
     fn files_are_made_once_asked_for_and_go_at_the_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
-        let device = Arc::new(Device::open(0, folder.path(), &SystemDisk).unwrap());
-        let spares = SpareFiles::start(&disk, std::slice::from_ref(&device)).unwrap();
+        let (_folder, device, spares) = start();
         assert_eq!(names(&device), 0);
         let mut taken_names = std::collections::HashSet::new();
         for number in 0..3 * KEPT_MAX {
@@ -277,10 +282,7 @@ mod tests {
 
     #[test]
     fn a_rest_removes_what_nobody_asks_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
-        let device = Arc::new(Device::open(0, folder.path(), &SystemDisk).unwrap());
-        let spares = SpareFiles::start(&disk, std::slice::from_ref(&device)).unwrap();
+        let (_folder, device, spares) = start();
         for _ in 0..FIRST_OBJECTS {
             assert!(spares.take(&device, true).is_none());
         }
@@ -289,6 +291,7 @@ mod tests {
         let stock = Arc::clone(&spares.stock);
         spares.stop();
         assert_eq!(names(&device), 1);
+        let disk = Arc::new(SystemDisk);
         let worker = Worker { stock, disk };
         let mut state = worker.stock.state.lock();
         state.shelves[1]
@@ -304,10 +307,7 @@ mod tests {
 
     #[test]
     fn a_full_device_gets_its_files_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
-        let device = Arc::new(Device::open(0, folder.path(), &SystemDisk).unwrap());
-        let spares = SpareFiles::start(&disk, std::slice::from_ref(&device)).unwrap();
+        let (_folder, device, spares) = start();
         let taken = taken(&spares, &device, false);
         spares.give_up(&device);
         let until = Instant::now() + Duration::from_secs(20);
