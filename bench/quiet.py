@@ -27,7 +27,7 @@ KEPT_EVERY = 256
 WHOLE_BYTES_MAX = 1_000_000_000
 # Linux: fault pages in for writing; not in Python's mmap.
 MADV_POPULATE_WRITE = 23
-# A run's folder above this is removed when the run ends.
+# The files of a run above this are emptied when the run ends.
 KEPT_BYTES_MAX = 300_000_000
 BLOCK_BYTES = 512
 
@@ -95,11 +95,12 @@ def spread_folders(folder: Path) -> None:
 def leave(folder: Path) -> None:
     """Writes out what a run left and makes room, so that the next does not pay for it.
 
-    Many small files stay until the whole bench ends, because of the inodes.
+    Files lose their contents only; they go when the whole bench ends, because of the inodes.
     """
-    size = sum(path.lstat().st_blocks for path in folder.rglob("*")) * BLOCK_BYTES
-    if size > KEPT_BYTES_MAX:
-        shutil.rmtree(folder, ignore_errors=True)
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    if sum(path.stat().st_blocks for path in files) * BLOCK_BYTES > KEPT_BYTES_MAX:
+        for path in files:
+            os.truncate(path, 0)
     subprocess.run(["sync", "--file-system", str(folder.parent)], check=False)
 
 
