@@ -8,6 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Instant;
 
+use proptest::prelude::*;
 use pyserver_proto::ae::AeTitle;
 use pyserver_proto::association::{Association, Event, Limits};
 use pyserver_proto::dimse::{CStoreRq, CommandRequest, CommandResponse, Priority};
@@ -73,6 +74,55 @@ fn a_stream_of_any_length_stays_in_the_first_buffers() {
         receive(&mut server, &message, usize::MAX);
     }
     assert_eq!(server.read_space().len(), 256 * 1024);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Fragments read elsewhere and what follows them give the same data sets as the receive buffer does.
+    #[test]
+    fn fragments_may_be_read_elsewhere(
+        sizes in prop::collection::vec(1usize..200_000, 1..5),
+        pdu_bytes in 1_000usize..300_000,
+        reads in prop::collection::vec((1usize..70_000, 1usize..200_000), 1..20),
+    ) {
+        let stream: Vec<u8> = sizes.iter().flat_map(|&size| message(size, pdu_bytes)).collect();
+        let mut server = established();
+        let (mut rest, mut data, mut found) = (&stream[..], Vec::new(), Vec::new());
+        for (read_bytes, room) in reads.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let n = if server.fragment_ahead() > 0 {
+                let n = (*room).min(rest.len());
+                let (fragment, whole) = server.received_elsewhere(&rest[..n], Instant::now());
+                data.extend_from_slice(&rest[..fragment]);
+                if whole {
+                    found.push(std::mem::take(&mut data));
+                }
+                n
+            } else {
+                let space = server.read_space();
+                let n = rest.len().min(space.len()).min(*read_bytes);
+                space[..n].copy_from_slice(&rest[..n]);
+                server.received(n, Instant::now());
+                n
+            };
+            rest = &rest[n..];
+            while let Some(event) = server.next_event() {
+                if let Event::Data { fragment, last, .. } = event {
+                    data.extend_from_slice(fragment);
+                    if last {
+                        found.push(std::mem::take(&mut data));
+                    }
+                }
+            }
+        }
+        let sent: Vec<Vec<u8>> = sizes
+            .iter()
+            .map(|&size| (0..size).map(|n| n as u8).collect())
+            .collect();
+        prop_assert_eq!(found, sent);
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pyserver_proto::association::{Association, Event};
 use pyserver_proto::dimse::CommandSet;
+use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, sockopt};
 
 use crate::error::LinkError;
@@ -98,18 +99,45 @@ impl Link {
     /// Flushes, then reads once, waiting at most one tick. A connection that broke is reported to
     /// the association like one that ended.
     pub fn receive(&mut self) -> io::Result<Received> {
+        let before = self.ready_to_read()?;
+        let read = self.stream.read(self.association.read_space());
+        let now = self.has_read(&read, before);
+        self.took(read, now)
+    }
+
+    /// The same, but the fragment that is ahead is appended to `buffer`, as far as that has room. Returns also whether
+    /// the data set is whole with it.
+    pub fn receive_fragment(&mut self, buffer: &mut Vec<u8>) -> io::Result<(Received, bool)> {
+        let before = self.ready_to_read()?;
+        let filled = buffer.len();
+        let read = rustix::net::recv(&self.stream, spare_capacity(buffer), RecvFlags::empty())
+            .map(|(n, _)| n)
+            .map_err(io::Error::from);
+        let now = self.has_read(&read, before);
+        if !matches!(read, Ok(n) if n > 0) {
+            return Ok((self.took(read, now)?, false));
+        }
+        let bytes = buffer.get(filled..).unwrap_or_default();
+        let (fragment, whole) = self.association.received_elsewhere(bytes, now);
+        buffer.truncate(filled + fragment);
+        Ok((Received::Something, whole))
+    }
+
+    fn ready_to_read(&mut self) -> io::Result<Instant> {
         self.flush()?;
         if self.short_read {
             // A peer with Nagle's algorithm (dcmtk) holds the rest of its message until the short
             // piece is acknowledged; the kernel would sit on that for 40 ms. Best effort.
             let _refused = sockopt::set_tcp_quickack(&self.stream, true);
         }
-        let before = Instant::now();
-        let read = self.stream.read(self.association.read_space());
+        Ok(Instant::now())
+    }
+
+    fn has_read(&mut self, read: &io::Result<usize>, before: Instant) -> Instant {
         let now = Instant::now();
         self.waited += now - before;
-        self.short_read = matches!(read, Ok(n) if n < SHORT_READ_BYTES);
-        self.took(read, now)
+        self.short_read = matches!(read, Ok(n) if *n < SHORT_READ_BYTES);
+        now
     }
 
     /// Reads what is there without waiting; also flushes nothing.

@@ -3,17 +3,19 @@
 //! The answer is sent when the archive has made the object as safe as the site asked for. A store
 //! that fails half way keeps taking fragments, drops them, and answers at the end.
 
+use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pyserver_proto::dimse::{CStoreRq, CommandRequest, CommandResponse};
 use pyserver_proto::status::Status;
 use pyserver_proto::tag::Tag;
 use pyserver_store::error::StoreError;
-use pyserver_store::held::{Holder, Received, Sender};
+use pyserver_store::held::{self, Holder, Sender};
 use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome, StoreTimes};
 use pyserver_store::uidmods::is_uid_record;
 
 use crate::error::LinkError;
+use crate::link::{Link, Received};
 use crate::log::{Level, escaped};
 use crate::policy::{Hook, Ruling, Verdict, job};
 use crate::receive_codec::{Waiting, store_in_mode};
@@ -104,6 +106,24 @@ impl StoreReceiver {
             // Dropping the half-written object removes every trace of it.
             self.arriving = Err(error);
         }
+    }
+
+    /// Reads once from a link that has a long fragment ahead. Returns also whether the data set is whole with it.
+    pub fn read(&mut self, link: &mut Link) -> io::Result<(Received, bool)> {
+        let Ok(Arriving::Direct(incoming)) = &mut self.arriving else {
+            return Ok((link.receive()?, false));
+        };
+        let Some(space) = incoming.space() else {
+            return Ok((link.receive()?, false));
+        };
+        let before = space.len();
+        let (received, whole) = link.receive_fragment(space)?;
+        let bytes = space.len() - before;
+        self.bytes += bytes as u64;
+        if let Err(error) = incoming.filled(bytes) {
+            self.arriving = Err(error);
+        }
+        Ok((received, whole))
     }
 
     /// The data set is whole: makes it safe and answers.
@@ -211,7 +231,7 @@ impl StoreReceiver {
 }
 
 /// Asks the site's rules, then does as they say.
-fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
+fn judge(session: &Session, object: held::Received) -> Result<Done, StoreError> {
     let archive = &session.shared.archive;
     let (object, verdict) = if let Some(policy) = session.rules_for(Hook::Import) {
         policy.import(object, &session.origin())
@@ -260,7 +280,7 @@ fn judge(session: &Session, object: Received) -> Result<Done, StoreError> {
 /// Stores an object that rules have seen, on a device if one was chosen, perhaps in the form that it has.
 fn store(
     session: &Session,
-    object: &Received,
+    object: &held::Received,
     (device, as_it_is): (Option<u16>, bool),
     mut jobs: Vec<Vec<u8>>,
 ) -> Result<StoreOutcome, StoreError> {
@@ -279,7 +299,11 @@ fn store(
 }
 
 /// Shows rules an object that was refused: they may change it and have it stored once more.
-fn appeal(session: &Session, object: Received, error: StoreError) -> Result<Received, StoreError> {
+fn appeal(
+    session: &Session,
+    object: held::Received,
+    error: StoreError,
+) -> Result<held::Received, StoreError> {
     let Some(policy) = session.rules_for(Hook::RejectedImage) else {
         return Err(error);
     };

@@ -83,10 +83,14 @@ enum Receiving {
     Refused { answer: Option<Box<Answer>> },
 }
 
+/// A fragment with so much ahead is read to where it goes; a shorter one comes with what follows it.
+const LONG_FRAGMENT_BYTES: usize = 32 * 1024;
+
 /// What an event asks for, once the bytes it borrowed are taken.
 enum Step {
-    Wait,
+    Read,
     Again,
+    Tick,
     Begin { context_id: u8, command: CommandSet },
     Finish,
     Release,
@@ -214,7 +218,7 @@ impl Session {
         let mut last_request = Instant::now();
         loop {
             let step = match self.link.association.next_event() {
-                None => Step::Wait,
+                None => Step::Read,
                 Some(Event::Command {
                     context_id,
                     command,
@@ -236,8 +240,13 @@ impl Session {
                     return Err(error);
                 }
             };
+            let step = match step {
+                Step::Read if self.link.association.is_closed() => return Ok("closed"),
+                Step::Read => self.read(&mut receiving)?,
+                step => step,
+            };
             match step {
-                Step::Again => {}
+                Step::Again | Step::Read => {}
                 Step::Begin {
                     context_id,
                     command,
@@ -261,25 +270,37 @@ impl Session {
                     self.link.hang_up();
                     return Ok(how);
                 }
-                Step::Wait => {
-                    if self.link.association.is_closed() {
-                        return Ok("closed");
-                    }
-                    if self.link.receive()? == Received::Tick {
-                        let idle = matches!(receiving, Receiving::Nothing)
-                            && last_request.elapsed() >= DRAIN_IDLE;
-                        match self.shared.shutdown.phase() {
-                            Phase::Running => {}
-                            Phase::Draining if !idle => {}
-                            Phase::Draining | Phase::Stopping => {
-                                self.link.abort(0, 0);
-                                return Ok("aborted: the server is shutting down");
-                            }
+                Step::Tick => {
+                    let idle = matches!(receiving, Receiving::Nothing)
+                        && last_request.elapsed() >= DRAIN_IDLE;
+                    match self.shared.shutdown.phase() {
+                        Phase::Running => {}
+                        Phase::Draining if !idle => {}
+                        Phase::Draining | Phase::Stopping => {
+                            self.link.abort(0, 0);
+                            return Ok("aborted: the server is shutting down");
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Reads once, a long fragment of an object straight to where it goes.
+    fn read(&mut self, receiving: &mut Receiving) -> Result<Step, LinkError> {
+        let (received, whole) = match receiving {
+            Receiving::Object(receiver)
+                if self.link.association.fragment_ahead() >= LONG_FRAGMENT_BYTES =>
+            {
+                receiver.read(&mut self.link)?
+            }
+            _ => (self.link.receive()?, false),
+        };
+        Ok(match received {
+            _ if whole => Step::Finish,
+            Received::Something => Step::Again,
+            Received::Tick => Step::Tick,
+        })
     }
 
     /// A command set is whole: answers it, or prepares for its data set.

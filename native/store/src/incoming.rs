@@ -22,11 +22,14 @@ use crate::edit::{Edits, reaches_past_patient, splice};
 use crate::error::{STATUS_NOT_UNDERSTOOD, StoreError};
 use crate::finish::finish;
 use crate::look::Arrival;
-use crate::temp_file::TempFile;
+use crate::temp_file::{TempFile, with_room};
 
 /// Elements before the patient's are waited for up to this many bytes; an object that has more there is
 /// stored without edits of its data.
 const EDIT_WAIT_BYTES: usize = 1 << 20;
+
+/// Bytes behind the point where a file may be opened that are read before anyone looks.
+const LOOK_BYTES: usize = 16 * 1024;
 
 /// What is known when an object begins to arrive.
 #[derive(Debug, Clone, Copy)]
@@ -206,6 +209,25 @@ impl Incoming {
             .map_err(|e| e.with_failed_status(status))
     }
 
+    /// A buffer that the next bytes of the data set may be read to, behind what it holds; then `filled` is to be
+    /// called. `None` when `write` must take them.
+    pub fn space(&mut self) -> Option<&mut Vec<u8>> {
+        if self.converter.is_some() {
+            return None;
+        }
+        match &mut self.temp {
+            Some(temp) => temp.space(),
+            None => with_room(&mut self.gathered, self.look_again + LOOK_BYTES),
+        }
+    }
+
+    /// So many bytes were read to `space`. After an error the object is lost; drop it.
+    pub fn filled(&mut self, bytes: usize) -> Result<(), StoreError> {
+        let status = self.config.store_failed_status;
+        self.take_filled(bytes)
+            .map_err(|e| e.with_failed_status(status))
+    }
+
     /// Checks the object, stores it and gives it its name, as durable as was promised.
     pub fn finish(self) -> Result<StoreOutcome, StoreError> {
         let status = self.config.store_failed_status;
@@ -225,6 +247,35 @@ impl Incoming {
             if self.gathered.len() > self.look_again {
                 self.open_file()?;
             }
+        }
+        self.times.write += scanned.elapsed();
+        Ok(())
+    }
+
+    fn take_filled(&mut self, bytes: usize) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let buffer = match &self.temp {
+            Some(temp) => temp.gathered(),
+            None => &self.gathered,
+        };
+        let fragment = buffer
+            .len()
+            .checked_sub(bytes)
+            .and_then(|at| buffer.get(at..));
+        let fragment = fragment.ok_or(StoreError::Closed)?;
+        let scanner = self.scanner.as_mut().ok_or(StoreError::Closed)?;
+        scanner.push(fragment).map_err(not_understood)?;
+        let scanned = Instant::now();
+        self.times.scan += scanned - started;
+        if self.temp.is_some() {
+            self.hasher.update(fragment);
+        }
+        if let Some(temp) = &mut self.temp {
+            temp.filled()?;
+            let written = temp.written();
+            self.check_size(written)?;
+        } else if self.gathered.len() > self.look_again {
+            self.open_file()?;
         }
         self.times.write += scanned.elapsed();
         Ok(())
@@ -260,16 +311,18 @@ impl Incoming {
         }
         let gathered = std::mem::take(&mut self.gathered);
         let (start, dataset) = gathered.split_at(self.dataset_offset.min(gathered.len()));
-        if self.converter.is_none() {
-            temp.append(&gathered)?;
-            self.temp = Some(temp);
+        let unused = if self.converter.is_none() {
             self.hasher.update(dataset);
+            let empty = temp.adopt(gathered)?;
+            self.temp = Some(temp);
+            empty
         } else {
             temp.append(start)?;
             self.temp = Some(temp);
             self.append(dataset)?;
-        }
-        self.shared.buffers.give(gathered);
+            gathered
+        };
+        self.shared.buffers.give(unused);
         Ok(())
     }
 

@@ -100,6 +100,31 @@ impl TempFile {
         Ok(())
     }
 
+    /// What is gathered, to be added to within its capacity; then `filled` is to be called.
+    pub(crate) fn space(&mut self) -> Option<&mut Vec<u8>> {
+        with_room(&mut self.gathered, GATHER_BYTES)
+    }
+
+    /// Takes what was gathered before the file was opened, and gives an empty buffer back.
+    pub(crate) fn adopt(&mut self, gathered: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let empty = std::mem::replace(&mut self.gathered, gathered);
+        self.filled()?;
+        Ok(empty)
+    }
+
+    /// What is gathered and not handed on yet.
+    pub(crate) fn gathered(&self) -> &[u8] {
+        &self.gathered
+    }
+
+    /// What is gathered has been added to.
+    pub(crate) fn filled(&mut self) -> Result<(), StoreError> {
+        if self.gathered.len() < GATHER_BYTES {
+            return Ok(());
+        }
+        self.hand_on()
+    }
+
     /// Hands on what is still gathered.
     pub(crate) fn complete(&mut self) -> Result<(), StoreError> {
         if self.progress.is_busy() && !self.gathered.is_empty() {
@@ -199,6 +224,13 @@ impl TempFile {
         self.blob = None;
         std::mem::take(&mut self.gathered)
     }
+}
+
+/// A buffer with room for `bytes` in all; `None` when it holds so many.
+pub(crate) fn with_room(gathered: &mut Vec<u8>, bytes: usize) -> Option<&mut Vec<u8>> {
+    let room = bytes.checked_sub(gathered.len())?;
+    gathered.reserve_exact(room);
+    (room > 0).then_some(gathered)
 }
 
 impl Drop for TempFile {

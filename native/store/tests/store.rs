@@ -13,6 +13,7 @@ use pyserver_proto::transfer_syntax::Encoding;
 use pyserver_store::apply::Outcome;
 use pyserver_store::archive::Archive;
 use pyserver_store::config::Durability;
+use pyserver_store::fsck::FsckOptions;
 use pyserver_store::schema::Level;
 
 const BOTH: [Durability; 2] = [Durability::Durable, Durability::Relaxed];
@@ -48,6 +49,44 @@ fn objects_of_all_sizes_are_stored_whole() {
             pyserver_store::archive::Archive::open(config(home.path()), &mut |_, _, _| {}).unwrap();
         assert_eq!((report.pending, report.temporary), (0, 0));
         assert_eq!(archive.counts().unwrap().images, 4);
+    }
+}
+
+#[test]
+fn bytes_read_to_the_files_buffer_are_stored_as_those_handed_in() {
+    for durability in BOTH {
+        let home = tempfile::tempdir().unwrap();
+        let archive = open(config(home.path()));
+        for (number, size) in [10, 66_000, 128 * 1024, 700_000].into_iter().enumerate() {
+            let sample = Sample::new(1, number as u32, size);
+            let dataset = sample.encode(Encoding::EXPLICIT_LE);
+            let mut incoming = archive.begin(&sample.context(durability)).unwrap();
+            let (first, mut rest) = dataset.split_at(100);
+            incoming.write(first).unwrap();
+            let mut turn = 0;
+            while !rest.is_empty() {
+                turn += 1;
+                let most = [1_000, 50_000, 400_000][turn % 3].min(rest.len());
+                let space = incoming.space().filter(|_| turn % 7 != 0);
+                let taken = if let Some(space) = space {
+                    let n = (space.capacity() - space.len()).min(most);
+                    space.extend_from_slice(&rest[..n]);
+                    incoming.filled(n).unwrap();
+                    n
+                } else {
+                    incoming.write(&rest[..most]).unwrap();
+                    most
+                };
+                rest = &rest[taken..];
+            }
+            let outcome = incoming.finish().unwrap();
+            assert_eq!(stored_dataset(&archive, 0, &outcome.file), dataset);
+        }
+        let options = FsckOptions {
+            verify_hash: true,
+            repair: false,
+        };
+        assert_eq!(archive.fsck(options, &mut |_, _, _| {}).unwrap().faults, []);
     }
 }
 
@@ -388,7 +427,7 @@ fn objects_come_out_ahead_in_order_and_missing_ones_as_errors() {
 
 #[test]
 fn a_check_finds_what_is_wrong_on_both_sides() {
-    use pyserver_store::fsck::{FaultKind, FsckOptions};
+    use pyserver_store::fsck::FaultKind;
     let home = tempfile::tempdir().unwrap();
     let mut settings = config(home.path());
     settings.devices.push(home.path().join("second"));
@@ -453,7 +492,6 @@ fn a_check_finds_what_is_wrong_on_both_sides() {
 
 #[test]
 fn an_index_is_rebuilt_from_its_files() {
-    use pyserver_store::fsck::FsckOptions;
     use pyserver_store::regen::RegenScope;
     let quiet = &mut |_: &str, _, _| {};
     let home = tempfile::tempdir().unwrap();
@@ -515,7 +553,6 @@ fn an_index_is_rebuilt_from_its_files() {
 /// Whatever adds rows from files passes over those that only wait for the reaper, also after a kill.
 #[test]
 fn files_of_deleted_objects_are_not_entered_again() {
-    use pyserver_store::fsck::FsckOptions;
     use pyserver_store::regen::RegenScope;
     let quiet = &mut |_: &str, _, _| {};
     let home = tempfile::tempdir().unwrap();
@@ -559,7 +596,6 @@ fn files_of_deleted_objects_are_not_entered_again() {
 
 #[test]
 fn an_index_with_space_behind_it_opens_again() {
-    use pyserver_store::fsck::FsckOptions;
     let home = tempfile::tempdir().unwrap();
     let archive = open(config(home.path()));
     for number in 0..60 {

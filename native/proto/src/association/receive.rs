@@ -69,6 +69,8 @@ pub(super) struct Receiver {
     command: Vec<u8>,
     /// Data comes faster than the first buffer takes it.
     flowing: bool,
+    /// Fragments are long and read to where they are wanted.
+    elsewhere: bool,
 }
 
 /// One step of the reader, without borrows.
@@ -97,6 +99,7 @@ impl Receiver {
             message: Message::None,
             command: Vec::new(),
             flowing: false,
+            elsewhere: false,
         }
     }
 
@@ -128,7 +131,44 @@ impl Receiver {
         if self.buffer.len() < bytes {
             self.buffer.resize(bytes, 0);
         }
-        self.buffer.get_mut(self.end..).unwrap_or_default()
+        let between = matches!(self.reading, Reading::Header | Reading::Values { .. });
+        let most = if self.elsewhere && between && unread == 0 {
+            BUFFER_BYTES_IDLE
+        } else {
+            usize::MAX
+        };
+        let space = self.buffer.get_mut(self.end..).unwrap_or_default();
+        let length = space.len().min(most);
+        space.get_mut(..length).unwrap_or_default()
+    }
+
+    /// Starts over with these bytes as the only unread ones.
+    fn set_received(&mut self, bytes: &[u8]) {
+        if self.buffer.len() < bytes.len() {
+            self.buffer.resize(bytes.len(), 0);
+        }
+        let space = self.buffer.get_mut(..bytes.len()).unwrap_or_default();
+        space.copy_from_slice(bytes);
+        (self.start, self.end) = (0, bytes.len());
+    }
+
+    /// Moves on by `n` bytes of a value's payload; whether its message is whole now.
+    fn take_payload(&mut self, n: usize, left: u32, pdv: PdvHeader) -> bool {
+        let (left, payload) = (left - n as u32, pdv.payload - n as u32);
+        let whole = payload == 0;
+        self.reading = if whole {
+            Reading::Values { left }
+        } else {
+            Reading::Value {
+                left,
+                pdv: PdvHeader { payload, ..pdv },
+            }
+        };
+        let last = whole && pdv.last;
+        if last && !pdv.command {
+            self.message = Message::None;
+        }
+        last
     }
 
     fn received(&mut self, n: usize, established: bool) {
@@ -152,6 +192,36 @@ impl Association {
         self.activity(now);
         let established = self.state >= State::Sta6 && self.state < State::Sta13;
         self.receiver.received(n, established);
+    }
+
+    /// Bytes that are still to come of the data set's fragment under way, once everything received is handed out;
+    /// else 0. So many may be read to another place than `read_space`; then say `received_elsewhere`.
+    pub fn fragment_ahead(&self) -> usize {
+        match self.receiver.reading {
+            Reading::Value { pdv, .. }
+                if !pdv.command && self.queued.is_empty() && self.receiver.unread().is_empty() =>
+            {
+                pdv.payload as usize
+            }
+            _ => 0,
+        }
+    }
+
+    /// These bytes were read to another place. Returns how many of them belong to the fragment, and whether the data
+    /// set is whole with them; the others are copied and become events.
+    pub fn received_elsewhere(&mut self, bytes: &[u8], now: Instant) -> (usize, bool) {
+        let ahead = self.fragment_ahead();
+        let (fragment, others) = bytes.split_at(ahead.min(bytes.len()));
+        self.activity(now);
+        let receiver = &mut self.receiver;
+        receiver.elsewhere = true;
+        receiver.set_received(others);
+        receiver.offset += fragment.len() as u64;
+        let Reading::Value { left, pdv } = receiver.reading else {
+            return (0, false);
+        };
+        let last = !fragment.is_empty() && receiver.take_payload(fragment.len(), left, pdv);
+        (fragment.len(), last)
     }
 
     /// The next event; `None` means read more.
@@ -307,22 +377,9 @@ impl Association {
         }
         let range = receiver.start..receiver.start + n;
         receiver.consume(n);
-        let (left, payload) = (left - n as u32, pdv.payload - n as u32);
-        let whole = payload == 0;
-        receiver.reading = if whole {
-            Reading::Values { left }
-        } else {
-            Reading::Value {
-                left,
-                pdv: PdvHeader { payload, ..pdv },
-            }
-        };
-        let last = whole && pdv.last;
+        let last = receiver.take_payload(n, left, pdv);
         if pdv.command {
             return self.take_command(range, pdv.context_id, last);
-        }
-        if last {
-            receiver.message = Message::None;
         }
         if n == 0 && !last {
             return Ok(Step::Continue);
