@@ -1,7 +1,8 @@
 //! The upper layer: single PDUs, and whole conversations with an association on either side.
 //!
 //! The first byte of a conversation chooses limits and answers, the second how the stream is cut into reads.
-//! Cutting must not matter: events and answers are compared with those of the same stream in one piece.
+//! Cutting must not matter, nor where fragments are read to: events and answers are compared with those of the same
+//! stream in one piece.
 
 use std::time::{Duration, Instant};
 
@@ -68,13 +69,16 @@ fn converse(data: &[u8], start: impl Fn(Limits, Instant) -> Association) {
     let piece = piece_bytes(input.byte());
     let stream = input.rest();
     let now = Instant::now();
-    let run = |piece| {
+    let run = |piece, elsewhere| {
         let association = start(limits(choices), now);
-        Conversation::new(association, choices, now).run(stream, piece)
+        Conversation::new(association, choices, now).run(stream, piece, elsewhere)
     };
-    let (whole, cut) = (run(usize::MAX), run(piece));
-    assert_eq!(whole.seen, cut.seen, "events depend on how reads are cut");
-    assert_eq!(whole.sent, cut.sent, "answers depend on how reads are cut");
+    let whole = run(usize::MAX, false);
+    for elsewhere in [false, true] {
+        let cut = run(piece, elsewhere);
+        assert_eq!(whole.seen, cut.seen, "events depend on how reads are cut");
+        assert_eq!(whole.sent, cut.sent, "answers depend on how reads are cut");
+    }
 }
 
 fn limits(choices: u8) -> Limits {
@@ -168,9 +172,17 @@ impl Conversation {
         }
     }
 
-    fn run(mut self, mut stream: &[u8], piece: usize) -> Self {
+    /// `elsewhere`: fragments are read past the receive buffer, with what follows them.
+    fn run(mut self, mut stream: &[u8], piece: usize, elsewhere: bool) -> Self {
         self.flush();
         while !stream.is_empty() && !self.association.is_closed() {
+            if elsewhere && self.association.fragment_ahead() > 0 {
+                let (now, later) = stream.split_at(piece.min(stream.len()));
+                stream = later;
+                self.take_fragment(now);
+                self.take_events();
+                continue;
+            }
             let space = self.association.read_space();
             assert!(!space.is_empty(), "nowhere to read into");
             assert!(space.len() <= BUFFER_BYTES_MAX, "{} bytes", space.len());
@@ -188,6 +200,22 @@ impl Conversation {
             self.expire();
         }
         self
+    }
+
+    fn take_fragment(&mut self, bytes: &[u8]) {
+        let ahead = self.association.fragment_ahead();
+        let (taken, last) = self.association.received_elsewhere(bytes, self.now);
+        assert_eq!(taken, ahead.min(bytes.len()), "bytes of the fragment");
+        let commands = self.seen.iter().rev().find_map(|seen| match seen {
+            Seen::Event(Event::Command { context_id, .. }) => Some(*context_id),
+            _ => None,
+        });
+        let event = Event::Data {
+            context_id: commands.unwrap_or_default(),
+            fragment: &bytes[..taken],
+            last,
+        };
+        assert!(keep(event, &mut self.seen).is_none());
     }
 
     /// Lets time pass until nothing waits any more.
