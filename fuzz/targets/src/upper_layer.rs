@@ -172,12 +172,13 @@ impl Conversation {
         }
     }
 
-    /// `elsewhere`: fragments are read past the receive buffer, with what follows them.
+    /// `elsewhere`: fragments are read past the receive buffer.
     fn run(mut self, mut stream: &[u8], piece: usize, elsewhere: bool) -> Self {
         self.flush();
         while !stream.is_empty() && !self.association.is_closed() {
-            if elsewhere && self.association.fragment_ahead() > 0 {
-                let (now, later) = stream.split_at(piece.min(stream.len()));
+            let ahead = self.association.fragment_ahead();
+            if elsewhere && ahead > 0 {
+                let (now, later) = stream.split_at(piece.min(stream.len()).min(ahead));
                 stream = later;
                 self.take_fragment(now);
                 self.take_events();
@@ -203,16 +204,14 @@ impl Conversation {
     }
 
     fn take_fragment(&mut self, bytes: &[u8]) {
-        let ahead = self.association.fragment_ahead();
-        let (taken, last) = self.association.received_elsewhere(bytes, self.now);
-        assert_eq!(taken, ahead.min(bytes.len()), "bytes of the fragment");
+        let last = self.association.received_elsewhere(bytes.len(), self.now);
         let commands = self.seen.iter().rev().find_map(|seen| match seen {
             Seen::Event(Event::Command { context_id, .. }) => Some(*context_id),
             _ => None,
         });
         let event = Event::Data {
             context_id: commands.unwrap_or_default(),
-            fragment: &bytes[..taken],
+            fragment: bytes,
             last,
         };
         assert!(keep(event, &mut self.seen).is_none());

@@ -78,7 +78,7 @@ fn a_stream_of_any_length_stays_in_the_first_buffers() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Fragments read elsewhere and what follows them give the same data sets as the receive buffer does.
+    /// Fragments read elsewhere give the same data sets as the receive buffer does.
     #[test]
     fn fragments_may_be_read_elsewhere(
         sizes in prop::collection::vec(1usize..200_000, 1..5),
@@ -92,10 +92,11 @@ proptest! {
             if rest.is_empty() {
                 break;
             }
-            let n = if server.fragment_ahead() > 0 {
-                let n = (*room).min(rest.len());
-                let (fragment, whole) = server.received_elsewhere(&rest[..n], Instant::now());
-                data.extend_from_slice(&rest[..fragment]);
+            let ahead = server.fragment_ahead();
+            let n = if ahead > 0 {
+                let n = (*room).min(rest.len()).min(ahead);
+                let whole = server.received_elsewhere(n, Instant::now());
+                data.extend_from_slice(&rest[..n]);
                 if whole {
                     found.push(std::mem::take(&mut data));
                 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use pyserver_proto::association::{Association, Event};
 use pyserver_proto::dimse::CommandSet;
-use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, sockopt};
 
 use crate::error::LinkError;
@@ -109,18 +108,15 @@ impl Link {
     /// the data set is whole with it.
     pub fn receive_fragment(&mut self, buffer: &mut Vec<u8>) -> io::Result<(Received, bool)> {
         let before = self.ready_to_read()?;
-        let filled = buffer.len();
-        let read = rustix::net::recv(&self.stream, spare_capacity(buffer), RecvFlags::empty())
-            .map(|(n, _)| n)
-            .map_err(io::Error::from);
+        let read = read_behind(&self.stream, buffer, self.association.fragment_ahead());
         let now = self.has_read(&read, before);
-        if !matches!(read, Ok(n) if n > 0) {
-            return Ok((self.took(read, now)?, false));
+        match read {
+            Ok(n) if n > 0 => {
+                let whole = self.association.received_elsewhere(n, now);
+                Ok((Received::Something, whole))
+            }
+            read => Ok((self.took(read, now)?, false)),
         }
-        let bytes = buffer.get(filled..).unwrap_or_default();
-        let (fragment, whole) = self.association.received_elsewhere(bytes, now);
-        buffer.truncate(filled + fragment);
-        Ok((Received::Something, whole))
     }
 
     fn ready_to_read(&mut self) -> io::Result<Instant> {
@@ -304,4 +300,17 @@ impl Link {
             }
         }
     }
+}
+
+/// Reads once, at most `most` bytes, behind what the buffer holds and within its capacity.
+fn read_behind(stream: &TcpStream, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+    let filled = buffer.len();
+    let room = buffer.spare_capacity_mut();
+    let length = room.len().min(most);
+    let room = room.get_mut(..length).unwrap_or_default();
+    let ((read, _), _) = rustix::net::recv(stream, room, RecvFlags::empty())?;
+    let n = read.len();
+    // SAFETY: these bytes of the capacity are those that `recv` gave back as initialised.
+    unsafe { buffer.set_len(filled + n) };
+    Ok(n)
 }

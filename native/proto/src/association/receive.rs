@@ -142,16 +142,6 @@ impl Receiver {
         space.get_mut(..length).unwrap_or_default()
     }
 
-    /// Starts over with these bytes as the only unread ones.
-    fn set_received(&mut self, bytes: &[u8]) {
-        if self.buffer.len() < bytes.len() {
-            self.buffer.resize(bytes.len(), 0);
-        }
-        let space = self.buffer.get_mut(..bytes.len()).unwrap_or_default();
-        space.copy_from_slice(bytes);
-        (self.start, self.end) = (0, bytes.len());
-    }
-
     /// Moves on by `n` bytes of a value's payload; whether its message is whole now.
     fn take_payload(&mut self, n: usize, left: u32, pdv: PdvHeader) -> bool {
         let (left, payload) = (left - n as u32, pdv.payload - n as u32);
@@ -207,21 +197,18 @@ impl Association {
         }
     }
 
-    /// These bytes were read to another place. Returns how many of them belong to the fragment, and whether the data
-    /// set is whole with them; the others are copied and become events.
-    pub fn received_elsewhere(&mut self, bytes: &[u8], now: Instant) -> (usize, bool) {
-        let ahead = self.fragment_ahead();
-        let (fragment, others) = bytes.split_at(ahead.min(bytes.len()));
+    /// The next `n` bytes, at most `fragment_ahead`, were read to another place. Returns whether the data set is whole
+    /// with them.
+    pub fn received_elsewhere(&mut self, n: usize, now: Instant) -> bool {
+        let n = n.min(self.fragment_ahead());
         self.activity(now);
         let receiver = &mut self.receiver;
         receiver.elsewhere = true;
-        receiver.set_received(others);
-        receiver.offset += fragment.len() as u64;
-        let Reading::Value { left, pdv } = receiver.reading else {
-            return (0, false);
-        };
-        let last = !fragment.is_empty() && receiver.take_payload(fragment.len(), left, pdv);
-        (fragment.len(), last)
+        receiver.offset += n as u64;
+        match receiver.reading {
+            Reading::Value { left, pdv } if n > 0 => receiver.take_payload(n, left, pdv),
+            _ => false,
+        }
     }
 
     /// The next event; `None` means read more.
