@@ -32,7 +32,6 @@ __all__ = [
     "echo",
     "edit_elements",
     "find",
-    "find_native_pixels",
     "find_pixel_data",
     "find_tag",
     "get",
@@ -560,13 +559,6 @@ def nki_decode(stream: bytes, bytes_max: int) -> bytes:
 
     Raises PixelDataError for a damaged stream, and before any memory is taken for one that holds
     more than `bytes_max` bytes.
-    """
-
-def find_native_pixels(
-    start: bytes, length: int, syntax: str
-) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Where native pixel data is in an uncompressed little endian data set of this length that
-    begins so: the element and its value. None where that does not tell.
     """
 
 def find_pixel_data(

@@ -9,6 +9,7 @@ for lossy modes a number may follow, the quality instead of LossyQuality. `r1`, 
 import re
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from pyserver.pixels import syntaxes as ts
@@ -139,6 +140,7 @@ def find_mode(text: str, quality: int = QUALITY_DEFAULT) -> Mode | None:
     return replace(mode, quality=max(1, min(wanted, QUALITY_MAX)))
 
 
+@lru_cache(maxsize=64)
 def read_mode(text: str, quality: int = QUALITY_DEFAULT) -> Mode:
     """The mode that a text names; one that means nothing keeps objects as they are."""
     return find_mode(text, quality) or _KEEP

@@ -36,9 +36,7 @@ from pyserver.pixels.modes import Action, Mode
 from pyserver.pixels.palette_colour import PALETTE_TAGS, expand_palette
 from pyserver.pixels.reduce import reduce_edits, step_of
 
-NKI_DATA, PIXEL_DATA = 0x7FDF0010, 0x7FE00010
-# Where native pixels begin within so many bytes, they are not copied to be read.
-HEAD_BYTES = 64 * 1024
+NKI_DATA = 0x7FDF0010
 MODALITY = 0x00080060
 # LIMIT: an object's native pixel data; more is refused before anything is allocated.
 NATIVE_BYTES_MAX = 1 << 30
@@ -72,35 +70,32 @@ class Opened:
     """A data set in explicit little endian, its pixel data found."""
 
     body: bytes
-    """The whole data set; empty where only its pixels are wanted, and were not copied."""
     syntax: str
     """Transfer syntax of the pixel data: encapsulated, or explicit little endian."""
     tag: int
-    head: bytes
-    """The elements before the pixel data."""
-    value: bytes | memoryview
-    """The value of the pixel data element."""
-    tail: bytes
-    """The elements behind it."""
+    element: tuple[int, int]
+    value: tuple[int, int]
     items: list[tuple[int, int]] | None
-    """Spans of the fragments in `body`."""
     values: dict[int, bytes]
     image: PixelDescription
 
+    @property
+    def head(self) -> bytes:
+        """The elements before the pixel data."""
+        return self.body[: self.element[0]]
 
-def open_dataset(
-    dataset: bytes | memoryview, syntax: str, bytes_max: int = NATIVE_BYTES_MAX
-) -> Opened | None:
-    """Find the pixel data; None for a data set without any. A view must outlive what is opened:
-    native pixels stay where they are.
+    @property
+    def tail(self) -> bytes:
+        """The elements behind the pixel data."""
+        return self.body[self.element[1] :]
+
+
+def open_dataset(dataset: bytes, syntax: str, bytes_max: int = NATIVE_BYTES_MAX) -> Opened | None:
+    """Find the pixel data; None for a data set without any.
 
     Raises PixelError for pixels that cannot be what the elements say, TooLargeError for more
     than `bytes_max` bytes of them.
     """
-    if isinstance(dataset, memoryview):
-        if (opened := _open_native(dataset, syntax, bytes_max)) is not None:
-            return opened
-        dataset = bytes(dataset)
     body = dataset
     if syntax in ts.UNCOMPRESSED and syntax != ts.EXPLICIT_LE:
         body = _native.convert_dataset(dataset, syntax, ts.EXPLICIT_LE)
@@ -110,14 +105,6 @@ def open_dataset(
         return None
     tag, _vr, element, value, items = found
     head = body[: element[0]]
-    values, image = _describe(head, tag, bytes_max)
-    if items is not None and syntax in ts.UNCOMPRESSED:
-        raise PixelError(f"fragments in transfer syntax {syntax}")
-    pixels = memoryview(body)[slice(*value)]
-    return Opened(body, syntax, tag, head, pixels, body[element[1] :], items, values, image)
-
-
-def _describe(head: bytes, tag: int, bytes_max: int) -> tuple[dict[int, bytes], PixelDescription]:
     wanted = [*TAGS, *PALETTE_TAGS, MODALITY, EXTENDED_OFFSETS]
     values = _native.read_elements(head, wanted)
     image = PixelDescription.read(values, tag)
@@ -125,29 +112,13 @@ def _describe(head: bytes, tag: int, bytes_max: int) -> tuple[dict[int, bytes], 
         raise TooLargeError(
             f"{image.native_bytes} bytes of pixels are more than the limit of {bytes_max}"
         )
-    return values, image
-
-
-def _open_native(dataset: memoryview, syntax: str, bytes_max: int) -> Opened | None:
-    """The same without a copy of the pixels; None where that cannot be done."""
-    if syntax not in (ts.IMPLICIT_LE, ts.EXPLICIT_LE):
-        return None
-    start = bytes(dataset[:HEAD_BYTES])
-    found = _native.find_native_pixels(start, len(dataset), syntax)
-    if found is None:
-        return None
-    element, value = found
-    head, tail = start[: element[0]], bytes(dataset[element[1] :])
-    if syntax != ts.EXPLICIT_LE:
-        head = _native.convert_dataset(head, syntax, ts.EXPLICIT_LE)
-        tail = _native.convert_dataset(tail, syntax, ts.EXPLICIT_LE)
-    values, image = _describe(head, PIXEL_DATA, bytes_max)
-    pixels = dataset[slice(*value)]
-    return Opened(b"", ts.EXPLICIT_LE, PIXEL_DATA, head, pixels, tail, None, values, image)
+    if items is not None and syntax in ts.UNCOMPRESSED:
+        raise PixelError(f"fragments in transfer syntax {syntax}")
+    return Opened(body, syntax, tag, element, value, items, values, image)
 
 
 def transcode(
-    dataset: bytes | memoryview,
+    dataset: bytes,
     syntax: str,
     mode: Mode,
     bytes_max: int = NATIVE_BYTES_MAX,
@@ -157,12 +128,10 @@ def transcode(
     something becomes an object of its own."""
     if mode.action is Action.KEEP:
         return None
-    if mode.action is not Action.ENCODE:
-        dataset = bytes(dataset)
     if mode.syntaxes == (ts.DEFLATED,):
         return deflate(dataset, syntax, bytes_max)
     if mode.explicit and syntax in (ts.IMPLICIT_LE, ts.EXPLICIT_BE):
-        dataset = _native.convert_dataset(bytes(dataset), syntax, ts.EXPLICIT_LE)
+        dataset = _native.convert_dataset(dataset, syntax, ts.EXPLICIT_LE)
         changed = transcode(dataset, ts.EXPLICIT_LE, mode, bytes_max, lossy_new_uid)
         return changed or Result((dataset,), ts.EXPLICIT_LE)
     opened = open_dataset(dataset, syntax, bytes_max)
@@ -185,7 +154,7 @@ def _apply(opened: Opened, mode: Mode, lossy_new_uid: bool) -> Result | None:
 
 
 def transcode_to(
-    dataset: bytes | memoryview,
+    dataset: bytes,
     syntax: str,
     target: str,
     quality: int,
@@ -201,8 +170,6 @@ def transcode_to(
         return None
     if target == ts.DEFLATED:
         return deflate(dataset, syntax, bytes_max)
-    if target in ts.UNCOMPRESSED:
-        dataset = bytes(dataset)
     opened = open_dataset(dataset, syntax, bytes_max)
     if target in ts.UNCOMPRESSED:
         if opened is None:
@@ -217,11 +184,10 @@ def transcode_to(
     return encode(opened, target, quality, lossy_new_uid)
 
 
-def deflate(dataset: bytes | memoryview, syntax: str, bytes_max: int) -> Result | None:
+def deflate(dataset: bytes, syntax: str, bytes_max: int) -> Result | None:
     """A data set in the deflated syntax (PS3.5 section A.5)."""
     if syntax == ts.DEFLATED:
         return None
-    dataset = bytes(dataset)
     if syntax not in ts.UNCOMPRESSED:
         opened = open_dataset(dataset, syntax, bytes_max)
         if opened is None:
@@ -251,9 +217,10 @@ def frames_of(opened: Opened) -> Iterable[Samples]:
 
 def native_bytes(opened: Opened) -> bytes | memoryview:
     """Native pixel data, NKI decoded; not copied where they need not be."""
+    value = memoryview(opened.body)[slice(*opened.value)]
     if opened.tag != NKI_DATA:
-        return opened.value
-    return _native.nki_decode(bytes(opened.value), opened.image.native_bytes + 1)
+        return value
+    return _native.nki_decode(bytes(value), opened.image.native_bytes + 1)
 
 
 def _native_element(
@@ -410,6 +377,9 @@ def _depth(frames: list[Samples], image: PixelDescription, target: str) -> Depth
                 if int(frame.max(initial=0)) > np_mask:
                     raise PixelError(f"{target} carries no bits beyond {stored}")
         return Depth(8 if image.bits_allocated == 8 else 12, signed=False, is_rgb=rgb)
+    if target in (ts.HTJ2K_LOSSLESS, ts.HTJ2K_RPCL):
+        # Its encoder codes whole bytes or words.
+        return Depth(image.bits_allocated, image.signed, rgb)
     if used == stored and stored < image.bits_allocated and _fits(frames, stored, image.signed):
         return Depth(stored, image.signed, rgb)
     return Depth(image.bits_allocated, image.signed, rgb)

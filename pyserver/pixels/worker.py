@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import ctypes
 import gc
-import mmap
 import os
 import resource
 import signal
@@ -29,7 +28,6 @@ from pyserver.pixels.transcode import Result, transcode, transcode_to  # noqa: E
 
 MESSAGE_BYTES = 4096
 REASON_CHARACTERS = 1000
-MAPPED_BYTES_MIN = 128 * 1024
 # IOV_MAX of Linux.
 PIECES_MAX = 1024
 # Associations come first: their threads wait for us anyway.
@@ -47,8 +45,8 @@ EXPECTED = (PixelError, _native.PixelDataError, MemoryError)
 def work(request: str, source: int, target: int, lossy_new_uid: bool = False) -> str:
     """Carry out one request; the answer."""
     offset, length, syntax, kind, name, quality = request.split(" ", 5)
+    dataset = _read(source, int(offset), int(length))
     try:
-        dataset = _read(source, int(offset), int(length))
         result = _transcode(dataset, syntax, kind, name, int(quality), lossy_new_uid)
     except EXPECTED as error:
         reason = str(error) or "not enough memory"
@@ -79,13 +77,7 @@ def _write_rest(target: int, dataset: bytes, at: int, end: int) -> int:
     return at
 
 
-def _read(source: int, offset: int, length: int) -> bytes | memoryview:
-    """A data set; a view of the file where copying would cost more than a map."""
-    if length >= MAPPED_BYTES_MIN:
-        with contextlib.suppress(OSError, ValueError):
-            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
-            mapped = mmap.mmap(source, offset + length, flags=flags, prot=mmap.PROT_READ)
-            return memoryview(mapped)[offset:]
+def _read(source: int, offset: int, length: int) -> bytes:
     pieces = []
     while length > 0:
         piece = os.pread(source, length, offset)
@@ -98,12 +90,7 @@ def _read(source: int, offset: int, length: int) -> bytes | memoryview:
 
 
 def _transcode(
-    dataset: bytes | memoryview,
-    syntax: str,
-    kind: str,
-    name: str,
-    quality: int,
-    lossy_new_uid: bool,
+    dataset: bytes, syntax: str, kind: str, name: str, quality: int, lossy_new_uid: bool
 ) -> Result | None:
     if kind == "syntax":
         return transcode_to(dataset, syntax, name, quality, lossy_new_uid=lossy_new_uid)

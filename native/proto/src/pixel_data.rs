@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::element::{ElementError, Elements, HeadRead, Items, RawElement, read_head, write_head};
+use crate::element::{ElementError, Elements, Items, RawElement, write_head};
 use crate::tag::Tag;
 use crate::transfer_syntax::Encoding;
 use crate::vr::Vr;
@@ -46,40 +46,6 @@ pub fn find(dataset: &[u8]) -> Result<Option<PixelData>, ElementError> {
         }
     }
     Ok(found)
-}
-
-/// Where native pixel data is in a data set of this length: the element and its value.
-///
-/// `start` is the beginning of the data set. `None` where that does not tell: the pixel data is encapsulated, of
-/// another kind, further on, or longer than the data set.
-pub fn find_native(
-    start: &[u8],
-    length: u64,
-    encoding: Encoding,
-) -> Option<(Range<u64>, Range<u64>)> {
-    let mut walked = 0;
-    for element in Elements::new(start, encoding) {
-        match element {
-            Ok(element) if element.head.tag < Tag::FLOAT_PIXEL_DATA => {
-                walked = element.end();
-            }
-            Ok(element) => {
-                walked = element.offset;
-                break;
-            }
-            Err(_) => break,
-        }
-    }
-    let HeadRead::Head(head) = read_head(start.get(walked..)?, encoding) else {
-        return None;
-    };
-    if head.tag != Tag::PIXEL_DATA || head.is_undefined() {
-        return None;
-    }
-    let element = walked as u64;
-    let begin = element + u64::from(head.bytes);
-    let end = begin + u64::from(head.length);
-    (end <= length).then_some((element..end, begin..end))
 }
 
 fn describe(dataset: &[u8], element: &RawElement<'_>) -> Result<PixelData, ElementError> {
@@ -229,51 +195,6 @@ mod tests {
         let texts: Vec<&[u8]> = items.iter().map(|item| &bytes[item.clone()]).collect();
         assert_eq!(texts, [b"".as_slice(), b"abcd", b"ef"]);
         assert_eq!(bytes[found.element.end..], tail);
-    }
-
-    #[test]
-    fn native_data_are_found_by_the_beginning_of_a_data_set() {
-        for encoding in [Encoding::EXPLICIT_LE, Encoding::IMPLICIT_LE] {
-            let element = |tag, vr, length: u32, value: &[u8]| {
-                let mut out = Vec::new();
-                write_head(&mut out, tag, vr, length, encoding);
-                out.extend_from_slice(value);
-                out
-            };
-            let rows = element(ROWS, Vr::Us, 2, &[2, 0]);
-            let delimiter = element(Tag::SEQUENCE_DELIMITATION, Vr::Un, 0, b"");
-            let sequence = element(Tag::new(0x0008, 0x1140), Vr::Sq, u32::MAX, &delimiter);
-            let pixels = |value: &[u8]| element(Tag::PIXEL_DATA, Vr::Ow, value.len() as u32, value);
-            let before = [sequence, rows].concat();
-            let dataset = [before.clone(), pixels(b"abcd"), delimiter].concat();
-            let value = dataset.len() as u64 - 12..dataset.len() as u64 - 8;
-            let element_span = before.len() as u64..value.end;
-            let found =
-                |bytes: usize, length: u64| find_native(&dataset[..bytes], length, encoding);
-            for bytes in [
-                value.start as usize,
-                value.start as usize + 1,
-                dataset.len(),
-            ] {
-                let expected = Some((element_span.clone(), value.clone()));
-                assert_eq!(found(bytes, dataset.len() as u64), expected, "{bytes}");
-                // Longer than the data set says.
-                assert_eq!(found(bytes, value.end - 1), None);
-            }
-            for bytes in 0..value.start as usize {
-                assert_eq!(found(bytes, dataset.len() as u64), None, "{bytes}");
-            }
-            let other = [
-                before.clone(),
-                element(Tag::FLOAT_PIXEL_DATA, Vr::Of, 4, b"abcd"),
-            ]
-            .concat();
-            assert_eq!(find_native(&other, other.len() as u64, encoding), None);
-            let other = [before, element(NKI_DATA, Vr::Ob, 4, b"abcd")].concat();
-            assert_eq!(find_native(&other, other.len() as u64, encoding), None);
-        }
-        let fragments = encapsulated(&[b"", b"abcd"]);
-        assert_eq!(find_native(&fragments, 100, Encoding::EXPLICIT_LE), None);
     }
 
     #[test]

@@ -89,26 +89,6 @@ pub fn find_pixel_data(dataset: &[u8]) -> PyResult<Option<Found>> {
     }))
 }
 
-type Long = (u64, u64);
-
-/// Where native pixel data is in an uncompressed little endian data set of this length that begins so:
-/// the element and its value. None where that does not tell.
-#[pyfunction]
-pub fn find_native_pixels(
-    start: &[u8],
-    length: u64,
-    syntax: &str,
-) -> PyResult<Option<(Long, Long)>> {
-    let uid: Uid = syntax.parse().map_err(pixel_error)?;
-    let syntax = TransferSyntax::from_uid(&uid);
-    if !syntax.is_uncompressed() || syntax.is_big_endian() {
-        return Ok(None);
-    }
-    let span = |range: std::ops::Range<u64>| (range.start, range.end);
-    let found = pixel_data::find_native(start, length, syntax.encoding());
-    Ok(found.map(|(element, value)| (span(element), span(value))))
-}
-
 /// Values of top-level elements of an explicit little endian data set.
 #[pyfunction]
 pub fn read_elements<'py>(
