@@ -136,7 +136,8 @@ def with_others(works: list[Work], path: Path) -> list[Work]:
     if not path.exists():
         return works
     content, earlier = read(path)
-    now = {work.key: work for work in works}
+    # Some of those not asked for are there without a figure.
+    now = {work.key: work for work in works if work.samples or work.errors}
     date = content["machine"]["date"]
     kept = [now.pop(work.key, None) or _dated(work, date) for work in earlier]
     return [*kept, *now.values()]

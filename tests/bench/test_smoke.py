@@ -148,6 +148,8 @@ def test_works_that_were_not_asked_for_are_kept(
 
     def saved(date: str, **values: float) -> dict[str, list[dict[str, Any]]]:
         works = [Work(k, "t", "v", "x/s", samples={"p": [{"v": v}]}) for k, v in values.items()]
+        if not values:
+            works.append(Work("two", "t", "v", "x/s"))
         rounds.save(path.stem, "c", {"date": date}, rounds.with_others(works, path), {})
         return {work.key: work.samples["p"] for work in rounds.read(path)[1]}
 
@@ -156,7 +158,11 @@ def test_works_that_were_not_asked_for_are_kept(
     one = [{"date": "1", "v": 1.0}]
     assert found == {"one": one, "two": [{"v": 4.0}], "three": [{"v": 3.0}]}
     assert list(found) == ["one", "two", "three"]
-    assert saved("3")["one"] == one
+    assert saved("3") == {
+        **found,
+        "two": [{"date": "2", "v": 4.0}],
+        "three": [{"date": "2", "v": 3.0}],
+    }
 
 
 def test_an_unknown_driver_is_named(capsys: pytest.CaptureFixture[str]) -> None:
