@@ -156,12 +156,12 @@ def _run(
             if all(work is not known for known in works):
                 works.append(work)
             if save:
-                _save(name, line, facts, works, extra)
+                _save(name, line, facts, works, extra, bool(setting.only))
     if command == "clonedb" and options.json is not None:
         clonedb.write_json(works, options.json)
     extra["minutes"] = round((time.monotonic() - begin) / 60, 1)
     if save:
-        _save(name, line, facts, works, extra)
+        _save(name, line, facts, works, extra, bool(setting.only))
     return any(work.errors for work in works)
 
 
@@ -171,7 +171,11 @@ def _save(
     facts: dict[str, str],
     works: list[Work],
     extra: dict[str, object],
+    is_part: bool,
 ) -> None:
+    if is_part:
+        # Works that were not asked for keep what an earlier run measured.
+        works = rounds.with_others(works, rounds.RESULTS / f"{name}.json")
     if name.startswith("clonedb"):
         # Drivers that were not asked for keep what an earlier run measured.
         works = rounds.with_earlier(works, rounds.RESULTS / f"{name}.json", facts)

@@ -131,9 +131,21 @@ def with_earlier(works: list[Work], path: Path, facts: dict[str, str]) -> list[W
     return merged
 
 
+def with_others(works: list[Work], path: Path) -> list[Work]:
+    """The same works, and others that an earlier run has measured; their samples get its date."""
+    if not path.exists():
+        return works
+    content, earlier = read(path)
+    # Some of those not asked for are there without a figure.
+    now = {work.key: work for work in works if work.samples or work.errors}
+    date = content["machine"]["date"]
+    kept = [now.pop(work.key, None) or _dated(work, date) for work in earlier]
+    return [*kept, *now.values()]
+
+
 def _dated(work: Work, date: str) -> Work:
     samples = {
-        name: [{"date": date, **sample} for sample in samples]
+        name: [{"date": date} | sample for sample in samples]
         for name, samples in work.samples.items()
     }
     return replace(work, samples=samples)

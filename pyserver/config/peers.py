@@ -46,16 +46,8 @@ class Peer:
 
     def as_native(self) -> dict[str, Any]:
         """The form that the native half takes."""
-        outgoing = outgoing_compression(self.compression)
-        return {
-            "ae": self.ae,
-            "host": self.host,
-            "port": self.port,
-            "syntaxes": list(outgoing.syntaxes),
-            "only": outgoing.only,
-            "quality": outgoing.quality,
-            "mode": outgoing.mode,
-        }
+        form = outgoing_compression(self.compression).as_native()
+        return {"ae": self.ae, "host": self.host, "port": self.port, **form}
 
 
 @dataclass(frozen=True, slots=True)

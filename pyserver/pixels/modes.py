@@ -7,8 +7,10 @@ for lossy modes a number may follow, the quality instead of LossyQuality. `r1`, 
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from functools import lru_cache
+from typing import Any
 
 from pyserver.pixels import syntaxes as ts
 
@@ -84,8 +86,16 @@ MODES = {
         _encode("j2", "JPEG lossless, selection value 6", ts.JPEG_LOSSLESS),
         _encode("j3", "JPEG, 8 or 12 bits; lossless above", *_JPEG_LOSSY, lossy=True),
         _encode("j4", "JPEG, 8 or 12 bits; lossless above", *_JPEG_LOSSY, lossy=True),
-        _encode("j5", "as j4: progressive JPEG is read but not written", *_JPEG_LOSSY, lossy=True),
-        _encode("j6", "as j4: progressive JPEG is read but not written", *_JPEG_LOSSY, lossy=True),
+        _encode(
+            "j5", "as j4: JPEG of that process is read but not written", *_JPEG_LOSSY, lossy=True
+        ),
+        _encode(
+            "j6",
+            "progressive JPEG of 8 bits; else as j4",
+            ts.JPEG_PROGRESSIVE,
+            *_JPEG_LOSSY[1:],
+            lossy=True,
+        ),
         _encode("j#", "as j2: Conquest's j# loses bits", ts.JPEG_LOSSLESS),
         replace(
             _encode("ja", "as j1, but what is encapsulated as it is", ts.JPEG_LOSSLESS_SV1),
@@ -130,6 +140,7 @@ def find_mode(text: str, quality: int = QUALITY_DEFAULT) -> Mode | None:
     return replace(mode, quality=max(1, min(wanted, QUALITY_MAX)))
 
 
+@lru_cache(maxsize=64)
 def read_mode(text: str, quality: int = QUALITY_DEFAULT) -> Mode:
     """The mode that a text names; one that means nothing keeps objects as they are."""
     return find_mode(text, quality) or _KEEP
@@ -147,6 +158,10 @@ class Outgoing:
     """Quality of a lossy mode; 0: that of LossyQuality."""
     mode: str = ""
     """A mode without a transfer syntax of its own, which objects go through first: NKI and k."""
+
+    def as_native(self) -> dict[str, Any]:
+        """The form that the native half takes."""
+        return {**asdict(self), "syntaxes": list(self.syntaxes)}
 
 
 _OUTGOING_UNCOMPRESSED = {

@@ -58,7 +58,7 @@ SYNTAXES = {
         Syntax(JPEG_BASELINE, Family.JPEG, lossy=True, method="ISO_10918_1"),
         Syntax(JPEG_EXTENDED, Family.JPEG, lossy=True, method="ISO_10918_1"),
         Syntax(JPEG_SPECTRAL, Family.JPEG, lossy=True, method="ISO_10918_1", writable=False),
-        Syntax(JPEG_PROGRESSIVE, Family.JPEG, lossy=True, method="ISO_10918_1", writable=False),
+        Syntax(JPEG_PROGRESSIVE, Family.JPEG, lossy=True, method="ISO_10918_1"),
         Syntax(JPEG_LOSSLESS, Family.JPEG),
         Syntax(JPEG_LOSSLESS_SV1, Family.JPEG),
         Syntax(JPEG_LS, Family.JPEG_LS),
@@ -90,8 +90,8 @@ def why_not(uid: str, image: PixelDescription) -> str:
 
 
 def _why_not_lossy_jpeg(uid: str, image: PixelDescription) -> str:
-    """Process 1: 8 bits. Processes 2 and 4: 8 or 12 bits."""
-    if uid == JPEG_BASELINE and image.bits_allocated != 8:
+    """Processes 1 and 10 (progressive): 8 bits. Processes 2 and 4: 8 or 12 bits."""
+    if uid in (JPEG_BASELINE, JPEG_PROGRESSIVE) and image.bits_allocated != 8:
         return f"{uid} carries 8 bits allocated, not {image.bits_allocated}"
     if uid == JPEG_EXTENDED:
         if image.bits_stored > 12 or image.high_bit + 1 != image.bits_stored:

@@ -154,9 +154,15 @@ def _apply(opened: Opened, mode: Mode, lossy_new_uid: bool) -> Result | None:
 
 
 def transcode_to(
-    dataset: bytes, syntax: str, target: str, quality: int, bytes_max: int = NATIVE_BYTES_MAX
+    dataset: bytes,
+    syntax: str,
+    target: str,
+    quality: int,
+    bytes_max: int = NATIVE_BYTES_MAX,
+    lossy_new_uid: bool = False,
 ) -> Result | None:
     """A data set in a transfer syntax, for a peer; None when it is in that already.
+    `lossy_new_uid`: as for `transcode`.
 
     Raises PixelError when the syntax cannot carry the image.
     """
@@ -175,7 +181,7 @@ def transcode_to(
         return Result((body,), target)
     if opened is None:
         raise PixelError(f"{target} carries images only, and this object has no pixel data")
-    return encode(opened, target, quality)
+    return encode(opened, target, quality, lossy_new_uid)
 
 
 def deflate(dataset: bytes, syntax: str, bytes_max: int) -> Result | None:
@@ -271,7 +277,7 @@ def _encode_mode(opened: Opened, mode: Mode, lossy_new_uid: bool) -> Result | No
     jpeg = mode.syntaxes[0] not in (ts.RLE,)
     if opened.image.bits_allocated < 8 or (jpeg and modality.startswith(UNTOUCHED_MODALITIES)):
         return None
-    if opened.syntax in mode.syntaxes[:2]:
+    if opened.syntax in mode.syntaxes and ts.SYNTAXES[opened.syntax].lossy is mode.lossy:
         return None
     reasons = []
     for target in mode.syntaxes:
@@ -339,6 +345,7 @@ def _description_after(coded: PixelDescription, target: str, depth: Depth) -> Pi
         photometric = {
             ts.JPEG_BASELINE: "YBR_FULL",
             ts.JPEG_EXTENDED: "YBR_FULL",
+            ts.JPEG_PROGRESSIVE: "YBR_FULL",
             ts.JPEG_2000_LOSSLESS: "YBR_RCT",
             ts.JPEG_2000: "YBR_ICT",
             ts.HTJ2K_LOSSLESS: "YBR_RCT",
@@ -361,7 +368,7 @@ def _depth(frames: list[Samples], image: PixelDescription, target: str) -> Depth
     rgb = image.photometric == "RGB" and image.samples == 3
     stored, used = image.bits_stored, image.high_bit + 1
     negative = image.signed and any(bool((frame < 0).any()) for frame in frames)
-    if target in (ts.JPEG_BASELINE, ts.JPEG_EXTENDED):
+    if target in (ts.JPEG_BASELINE, ts.JPEG_EXTENDED, ts.JPEG_PROGRESSIVE):
         if negative:
             raise PixelError(f"{target} carries no negative samples")
         if image.bits_allocated == 16:
@@ -370,6 +377,9 @@ def _depth(frames: list[Samples], image: PixelDescription, target: str) -> Depth
                 if int(frame.max(initial=0)) > np_mask:
                     raise PixelError(f"{target} carries no bits beyond {stored}")
         return Depth(8 if image.bits_allocated == 8 else 12, signed=False, is_rgb=rgb)
+    if target in (ts.HTJ2K_LOSSLESS, ts.HTJ2K_RPCL):
+        # Its encoder codes whole bytes or words.
+        return Depth(image.bits_allocated, image.signed, rgb)
     if used == stored and stored < image.bits_allocated and _fits(frames, stored, image.signed):
         return Depth(stored, image.signed, rgb)
     return Depth(image.bits_allocated, image.signed, rgb)

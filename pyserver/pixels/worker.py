@@ -93,8 +93,7 @@ def _transcode(
     dataset: bytes, syntax: str, kind: str, name: str, quality: int, lossy_new_uid: bool
 ) -> Result | None:
     if kind == "syntax":
-        # For a peer, which asked for the object by the UID that it has.
-        return transcode_to(dataset, syntax, name, quality)
+        return transcode_to(dataset, syntax, name, quality, lossy_new_uid=lossy_new_uid)
     mode = read_mode(name, quality)
     return transcode(dataset, syntax, mode, lossy_new_uid=lossy_new_uid)
 

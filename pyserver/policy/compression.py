@@ -23,8 +23,8 @@ def recompress(context: Context, code: str, to_send: bool = False) -> None:
         return
     if services.codecs is None:
         raise CommandError("there are no codecs here")
-    if code.startswith("n") and not (services.headerless or to_send):
-        # Stored, NKI lives in files without meta information only, as in Conquest.
+    if code.startswith("n") and not (services.keeps_nki or to_send):
+        # Uncompressed instead, as in Conquest.
         code = "uj" if code == "nj" else "un"
     context.instance.recompress(services.codecs, code, "", services.quality)
 

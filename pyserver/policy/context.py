@@ -79,7 +79,8 @@ class Services:
     quality: int = 95
     # Of objects that go to another storage folder.
     archive_mode: str = "as"
-    headerless: bool = False
+    # Whether stored files may hold NKI streams.
+    keeps_nki: bool = False
     # Lines of CompressionConverter0 to 9, MergeStudiesConverter0 and the like, by name.
     lines: Mapping[str, "Line"] = field(default_factory=dict)
     # Tells that an object may have been sent before: SOP instance UID, to whom, why.

@@ -70,7 +70,7 @@ def make_services(
         codecs=codecs,
         quality=native.lossy_quality,
         archive_mode=settings.archive_compression,
-        headerless=_is_headerless(native.file_name_syntax),
+        keeps_nki=native.nki_as_dicom or _is_headerless(native.file_name_syntax),
         lines=_lines(hook_converters(settings.ini, settings.home)),
         repeated=repeated,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,31 @@ def test_results_of_other_drivers_are_kept(tmp_path: Path, monkeypatch: pytest.M
     assert work.samples == {
         "sqlite": [{"v": 2.0, "date": "1"}],
         "lmdb": [{"v": 4.0, "date": "2"}],
+    }
+
+
+def test_works_that_were_not_asked_for_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "RESULTS", tmp_path)
+    path = tmp_path / "pipeline.json"
+
+    def saved(date: str, **values: float) -> dict[str, list[dict[str, Any]]]:
+        works = [Work(k, "t", "v", "x/s", samples={"p": [{"v": v}]}) for k, v in values.items()]
+        if not values:
+            works.append(Work("two", "t", "v", "x/s"))
+        rounds.save(path.stem, "c", {"date": date}, rounds.with_others(works, path), {})
+        return {work.key: work.samples["p"] for work in rounds.read(path)[1]}
+
+    saved("1", one=1.0, two=2.0)
+    found = saved("2", three=3.0, two=4.0)
+    one = [{"date": "1", "v": 1.0}]
+    assert found == {"one": one, "two": [{"v": 4.0}], "three": [{"v": 3.0}]}
+    assert list(found) == ["one", "two", "three"]
+    assert saved("3") == {
+        **found,
+        "two": [{"date": "2", "v": 4.0}],
+        "three": [{"date": "2", "v": 3.0}],
     }
 
 

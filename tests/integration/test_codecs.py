@@ -6,21 +6,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pynetdicom import AE, evt
 
-from pyserver import _native
 from pyserver.pixels import syntaxes as ts
 from pyserver.pixels.transcode import frames_of, open_dataset
 from tests.conftest import MakeServer
 from tests.support import dimse
 from tests.support.dataset import Part10, read_file, values
+from tests.support.receivers import move_all, receivers, store_inputs, stored_objects
 from tests.support.samples import INPUTS, assert_same_pixels, frames
 from tests.support.server import Server, free_port
 
@@ -31,44 +26,13 @@ COLOURS = ("sc_rgb8_planar0", "sc_rgb8_odd_7x5", "sc_ybr_full", "palette8_lut16"
 ALL = (*IMAGES, *COLOURS, "us_mono8_4frames", "ct_small_signed16", "rtdose_32bit", "rtstruct")
 
 
-class Received:
-    """Objects that a receiver with one transfer syntax took."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, Part10] = {}
-
-    def take(self, event: Any) -> int:
-        dataset = event.request.DataSet.getvalue()
-        syntax = str(event.context.transfer_syntax)
-        self.objects[str(event.request.AffectedSOPInstanceUID)] = Part10({}, syntax, dataset)
-        return 0
-
-
-@contextmanager
-def receivers(syntaxes: dict[int, str], classes: list[str]) -> Iterator[dict[int, Received]]:
-    """Storage SCPs, one a port, that accept one transfer syntax each."""
-    received = {port: Received() for port in syntaxes}
-    servers = []
-    for port, syntax in syntaxes.items():
-        ae = AE("ONLY")
-        for sop_class in classes:
-            ae.add_supported_context(sop_class, syntax)
-        handlers = [(evt.EVT_C_STORE, received[port].take)]
-        servers.append(ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers))
-    try:
-        yield received
-    finally:
-        # Each takes half a second to hear of it.
-        with ThreadPoolExecutor(len(servers)) as executor:
-            list(executor.map(lambda server: server.shutdown(), servers))
-
-
 ONE_SYNTAX = {
     ts.IMPLICIT_LE: "un",
     ts.EXPLICIT_LE: "un",
     ts.EXPLICIT_BE: "ub",
     ts.JPEG_BASELINE: "j3",
     ts.JPEG_EXTENDED: "j4",
+    ts.JPEG_PROGRESSIVE: "j6",
     ts.JPEG_LOSSLESS: "j2",
     ts.JPEG_LOSSLESS_SV1: "j1",
     ts.JPEG_LS: "js",
@@ -78,23 +42,8 @@ ONE_SYNTAX = {
     ts.RLE: "r1",
     ts.HTJ2K_LOSSLESS: "h1",
 }
-LOSSY = {ts.JPEG_BASELINE, ts.JPEG_EXTENDED, ts.JPEG_2000}
-
-
-def _store(server: Server, names: tuple[str, ...], called: str | None = None) -> dict[str, Part10]:
-    """Store inputs as they are; SOP instance UID to object."""
-    sent = {}
-    for name in names:
-        part = read_file(INPUTS / f"{name}.dcm")
-        texts = values(part.tree())
-        contexts = [(texts[0x00080016], [part.transfer_syntax])]
-        with dimse.Association(server.address, contexts, called=called or server.aet) as peer:
-            answer = peer.store(
-                texts[0x00080016], texts[0x00080018], part.transfer_syntax, part.data
-            )
-        assert answer.status == 0
-        sent[texts[0x00080018]] = part
-    return sent
+LOSSY_JPEG = (ts.JPEG_BASELINE, ts.JPEG_EXTENDED, ts.JPEG_PROGRESSIVE)
+LOSSY = {*LOSSY_JPEG, ts.JPEG_2000}
 
 
 def _carries(uid: str, part: Part10) -> bool:
@@ -103,7 +52,7 @@ def _carries(uid: str, part: Part10) -> bool:
     found = open_dataset(part.data, part.transfer_syntax)
     if found is None:
         return False
-    lossy_jpeg = uid in (ts.JPEG_BASELINE, ts.JPEG_EXTENDED)
+    lossy_jpeg = uid in LOSSY_JPEG
     negative = found.image.signed and any((frame < 0).any() for frame in frames_of(found))
     palette = found.image.is_palette and ts.SYNTAXES[uid].lossy
     return not (lossy_jpeg and negative) and (palette or not ts.why_not(uid, found.image))
@@ -113,11 +62,11 @@ def test_peers_that_take_one_syntax_get_everything_it_can_carry(make_server: Mak
     ports = {uid: free_port() for uid in ONE_SYNTAX}
     lines = [f"ONE{n} 127.0.0.1 {ports[uid]} {ONE_SYNTAX[uid]}" for n, uid in enumerate(ONE_SYNTAX)]
     server = make_server(ini=["UnknownPeers = all"], peers=lines)
-    sent = _store(server, (*ALL, "jpegls_mr", "jpeg_baseline_rgb"))
+    sent = store_inputs(server, (*ALL, "jpegls_mr", "jpeg_baseline_rgb"))
     classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
     with receivers({port: uid for uid, port in ports.items()}, classes) as received:
         for number in range(len(ONE_SYNTAX)):
-            _move(server, f"ONE{number}", sent)
+            move_all(server, f"ONE{number}", sent)
     for uid, port in ports.items():
         expected = {instance for instance, part in sent.items() if _carries(uid, part)}
         assert set(received[port].objects) == expected, (uid, server.log_tail())
@@ -125,14 +74,6 @@ def test_peers_that_take_one_syntax_get_everything_it_can_carry(make_server: Mak
             assert part.transfer_syntax == uid
             if uid not in LOSSY and uid != ts.JPEG_LS_NEAR and not _no_pixels(part):
                 assert_same_pixels(part, sent[instance])
-
-
-def _move(server: Server, destination: str, sent: dict[str, Part10]) -> None:
-    """One C-MOVE for the studies of all objects."""
-    studies = sorted({values(part.tree())[0x0020000D] for part in sent.values()})
-    peer = {"ae": server.aet, "host": "127.0.0.1", "port": server.port}
-    keys = {"StudyInstanceUID": studies}
-    _native.move(peer, "MOVER", "study", "study", keys, destination)
 
 
 def _no_pixels(part: Part10) -> bool:
@@ -143,8 +84,8 @@ def test_incoming_objects_are_stored_in_the_mode_that_is_configured(
     make_server: MakeServer,
 ) -> None:
     server = make_server(ini=["UnknownPeers = all", "IncomingCompression = j2"])
-    sent = _store(server, ("mr_unsigned12", "rtstruct"))
-    stored = _stored(server)
+    sent = store_inputs(server, ("mr_unsigned12", "rtstruct"))
+    stored = stored_objects(server)
     assert sorted(part.transfer_syntax for part in stored.values()) == [
         ts.IMPLICIT_LE,
         ts.JPEG_LOSSLESS,
@@ -155,15 +96,10 @@ def test_incoming_objects_are_stored_in_the_mode_that_is_configured(
     assert server.fsck()["clean"] is True
 
 
-def _stored(server: Server) -> dict[str, Part10]:
-    rows = server.tables()["DICOMImages"]
-    return {str(row["SOPInstanc"]): read_file(server.path(str(row["ObjectFile"]))) for row in rows}
-
-
 def test_dropped_files_have_a_mode_of_their_own(make_server: MakeServer) -> None:
     server = make_server(ini=["DroppedFileCompression = js"])
     assert server.cli_json("add", str(INPUTS / "mr_unsigned12.dcm"))["added"] == 1
-    (part,) = _stored(server).values()
+    (part,) = stored_objects(server).values()
     assert part.transfer_syntax == ts.JPEG_LS
 
 
@@ -178,7 +114,7 @@ def test_objects_that_move_to_another_folder_are_archived_in_a_mode(
             "ArchiveCompression = j2",
         ],
     )
-    sent = _store(server, ("mr_unsigned12", "rtstruct"))
+    sent = store_inputs(server, ("mr_unsigned12", "rtstruct"))
     assert server.cli_json("move-device", "MAG0", "MAG1") == {"moved": 2, "failed": 0}
     rows = server.tables()["DICOMImages"]
     assert {row["DeviceName"] for row in rows} == {"MAG1"}
@@ -200,12 +136,12 @@ def test_nki_files_are_decoded_for_every_peer(make_server: MakeServer) -> None:
         ini=["UnknownPeers = all", "IncomingCompression = n4", "FileNameSyntax = 6"],
         peers=[f"ONE 127.0.0.1 {port} un"],
     )
-    sent = _store(server, ("mr_unsigned12", "us_mono8_4frames", "sc_rgb8_planar0"))
+    sent = store_inputs(server, ("mr_unsigned12", "us_mono8_4frames", "sc_rgb8_planar0"))
     (nki, *_) = [path for path in server.files() if path.endswith(".v2")]
     assert b"\xdf\x7f\x10\x00" in server.path(nki).read_bytes()
     classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
     with receivers({port: ts.EXPLICIT_LE}, classes) as received:
-        _move(server, "ONE", sent)
+        move_all(server, "ONE", sent)
     assert set(received[port].objects) == set(sent)
     for instance, part in received[port].objects.items():
         assert_same_pixels(part, sent[instance])
@@ -218,12 +154,12 @@ def test_nki_and_smaller_images_go_to_the_peers_that_want_them(make_server: Make
         ini=["UnknownPeers = all", "IncomingCompression = js"],
         peers=[*lines, f"PLAIN 127.0.0.1 {plain} un"],
     )
-    sent = _store(server, ("mr_unsigned12", "us_mono8_4frames", "rtstruct"))
+    sent = store_inputs(server, ("mr_unsigned12", "us_mono8_4frames", "rtstruct"))
     classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
     both = {nki: ts.IMPLICIT_LE, small: ts.EXPLICIT_LE}
     with receivers(both, classes) as received:
         for name in ("NKI", "SMALL"):
-            _move(server, name, sent)
+            move_all(server, name, sent)
     assert set(received[nki].objects) == set(received[small].objects) == set(sent)
     streams = {uid: part for uid, part in received[nki].objects.items() if _is_nki(part)}
     assert len(streams) == 2
@@ -241,7 +177,7 @@ def test_nki_and_smaller_images_go_to_the_peers_that_want_them(make_server: Make
             sop = (texts[0x00080016], texts[0x00080018])
             assert peer.store(*sop, ts.IMPLICIT_LE, part.data).status == 0
     with receivers({plain: ts.EXPLICIT_LE}, classes) as received:
-        _move(other, "PLAIN", streams)
+        move_all(other, "PLAIN", streams)
     for instance, part in received[plain].objects.items():
         assert not _is_nki(part)
         assert_same_pixels(part, sent[instance])
@@ -252,70 +188,74 @@ def _is_nki(part: Part10) -> bool:
     return b"\xdf\x7f\x10\x00" in part.data
 
 
+def test_nki_stays_in_dicom_files_where_a_site_wants_that(make_server: MakeServer) -> None:
+    port = free_port()
+    server = make_server(
+        ini=["UnknownPeers = all", "IncomingCompression = n4", "AllowNKIAsDICOM = 1"],
+        peers=[f"ONE 127.0.0.1 {port} un"],
+    )
+    sent = store_inputs(server, ("mr_unsigned12", "us_mono8_4frames"))
+    stored = stored_objects(server)
+    assert set(stored) == set(sent)
+    assert all(path.endswith(".dcm") for path in server.files())
+    for instance, part in stored.items():
+        assert _is_nki(part) and part.transfer_syntax in ts.UNCOMPRESSED
+        assert_same_pixels(part, sent[instance])
+    classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
+    with receivers({port: ts.IMPLICIT_LE}, classes) as received:
+        move_all(server, "ONE", sent)
+    assert set(received[port].objects) == set(sent)
+    for instance, part in received[port].objects.items():
+        assert not _is_nki(part)
+        assert_same_pixels(part, sent[instance])
+    assert server.fsck()["clean"] is True
+
+
+def test_the_ae_title_that_a_move_calls_may_name_a_mode(make_server: MakeServer) -> None:
+    jpeg, plain = free_port(), free_port()
+    server = make_server(
+        ini=["UnknownPeers = all"],
+        peers=[f"JPEG 127.0.0.1 {jpeg} j1!", f"PLAIN 127.0.0.1 {plain} j2!"],
+    )
+    sent = store_inputs(server, ("mr_unsigned12",))
+    ((instance, part),) = sent.items()
+    syntaxes = {jpeg: ts.JPEG_LOSSLESS, plain: ts.IMPLICIT_LE}
+    with receivers(syntaxes, [values(part.tree())[0x00080016]]) as received:
+        # Neither takes what its line says.
+        move_all(server, "JPEG", sent, "~no")
+        move_all(server, "PLAIN", sent)
+        assert received[jpeg].objects == received[plain].objects == {}
+        move_all(server, "JPEG", sent, "~j2")
+        assert_same_pixels(received[jpeg].objects[instance], part)
+        move_all(server, "PLAIN", sent, "~kb")
+    assert max(frames(received[plain].objects[instance])[0].shape) <= 32
+
+
 def test_nki_files_reach_peers_that_take_compressed_only(make_server: MakeServer) -> None:
     port = free_port()
     server = make_server(
         ini=["UnknownPeers = all", "IncomingCompression = n2", "FileNameSyntax = 6"],
         peers=[f"ONE 127.0.0.1 {port} j2!"],
     )
-    sent = _store(server, ("mr_unsigned12",))
+    sent = store_inputs(server, ("mr_unsigned12",))
     classes = sorted({values(part.tree())[0x00080016] for part in sent.values()})
     with receivers({port: ts.JPEG_LOSSLESS}, classes) as received:
-        _move(server, "ONE", sent)
+        move_all(server, "ONE", sent)
     for instance, part in received[port].objects.items():
         assert_same_pixels(part, sent[instance])
     assert set(received[port].objects) == set(sent)
 
 
-def test_a_lossy_object_may_have_a_uid_of_its_own(make_server: MakeServer) -> None:
-    port = free_port()
-    server = make_server(
-        ini=[
-            "UnknownPeers = all",
-            "IncomingCompression = j4",
-            "DroppedFileCompression = j4",
-            "LossyNewUID = 1",
-            "ExportConverters = 1",
-            "ExportConverter0 = forward to ONE",
-        ],
-        peers=[f"ONE 127.0.0.1 {port} as"],
-    )
-    names = ("mr_unsigned12", "dx_unsigned14_mono1")
-    objects = [read_file(INPUTS / f"{name}.dcm") for name in names]
-    classes = sorted({values(part.tree())[0x00080016] for part in objects})
-    with receivers({port: ts.JPEG_EXTENDED}, classes) as received:
-        for _ in range(2):
-            sent = _store(server, names)
-        # The same object from a file becomes the same one.
-        assert server.cli_json("add", str(INPUTS / f"{names[0]}.dcm"))["added"] == 1
-        stored = _stored(server)
-        (uid,) = set(stored) - set(sent)
-        deadline = time.monotonic() + 20
-        while uid not in received[port].objects and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert uid in received[port].objects
-    assert len(stored) == 2
-    part = stored[uid]
-    (original,) = set(sent) - set(stored)
-    texts = values(part.tree())
-    assert part.transfer_syntax == ts.JPEG_EXTENDED
-    assert texts[0x00080018] == uid and uid.startswith("2.25.")
-    assert texts[0x00080008].startswith("DERIVED\\")
-    assert original.encode() in part.data
-    assert values(sent[original].tree())[0x0020000E] == texts[0x0020000E]
-    assert server.fsck()["clean"] is True
-
-
 def test_a_codec_that_is_killed_costs_its_object_the_change_only(make_server: MakeServer) -> None:
     server = make_server(ini=["UnknownPeers = all", "IncomingCompression = j2"])
-    _store(server, ("mr_unsigned12",))
+    store_inputs(server, ("mr_unsigned12",))
     (worker,) = _workers(server)
     os.kill(worker, signal.SIGKILL)
     while Path(f"/proc/{worker}/exe").exists() and _is_running(worker):
         time.sleep(0.01)
-    _store(server, ("ct_small_signed16",))
-    _store(server, ("dx_unsigned14_mono1",))
-    syntaxes = sorted(part.transfer_syntax for part in _stored(server).values())
+    store_inputs(server, ("ct_small_signed16",))
+    store_inputs(server, ("dx_unsigned14_mono1",))
+    syntaxes = sorted(part.transfer_syntax for part in stored_objects(server).values())
     assert syntaxes == [ts.EXPLICIT_LE, ts.JPEG_LOSSLESS, ts.JPEG_LOSSLESS]
     assert server.fsck()["clean"] is True
 
@@ -347,7 +287,7 @@ def test_a_damaged_object_is_stored_as_it_came(make_server: MakeServer) -> None:
     ) as peer:
         sop = (texts[0x00080016], texts[0x00080018])
         assert peer.store(*sop, part.transfer_syntax, damaged).status == 0
-    (stored,) = _stored(server).values()
+    (stored,) = stored_objects(server).values()
     assert (stored.transfer_syntax, stored.data) == (part.transfer_syntax, damaged)
     server.stop()  # the log is written in batches
     log = "".join(path.read_text() for path in (server.home / "logs").glob("*"))

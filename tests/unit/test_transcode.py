@@ -161,6 +161,14 @@ def _smooth(shape: Shape, frame_count: int = 1) -> bytes:
     [
         ("j395", Shape(64, 48, allocated=8, stored=8), ts.JPEG_BASELINE, 12),
         ("j495", Shape(64, 48), ts.JPEG_EXTENDED, 40),
+        ("j695", Shape(64, 48), ts.JPEG_EXTENDED, 40),
+        ("j695", Shape(64, 48, allocated=8, stored=8), ts.JPEG_PROGRESSIVE, 12),
+        (
+            "j6",
+            Shape(64, 48, samples=3, allocated=8, stored=8, photometric="RGB"),
+            ts.JPEG_PROGRESSIVE,
+            60,
+        ),
         ("j3", Shape(64, 48, stored=14), ts.JPEG_LOSSLESS_SV1, 0),
         ("j750", Shape(64, 48), ts.JPEG_LS_NEAR, near_of(50)),
         ("j7", Shape(64, 48), ts.JPEG_LS_NEAR, 0),
@@ -246,7 +254,8 @@ def test_subsampled_chroma_is_spread() -> None:
         (ts.JPEG_BASELINE, Shape(8, 8), "8 bits allocated"),
         (ts.JPEG_EXTENDED, Shape(8, 8, stored=14), "12 bits"),
         (ts.JPEG_LS, Shape(8, 8, allocated=32, stored=32), "32 bits"),
-        (ts.JPEG_PROGRESSIVE, Shape(8, 8, allocated=8, stored=8), "no encoder"),
+        (ts.JPEG_SPECTRAL, Shape(8, 8, allocated=8, stored=8), "no encoder"),
+        (ts.JPEG_PROGRESSIVE, Shape(8, 8), "8 bits allocated"),
         (ts.RLE, Shape(8, 8, samples=2), "2 samples"),
     ],
 )
@@ -256,6 +265,25 @@ def test_what_a_syntax_cannot_carry_is_refused_with_the_reason(
     pixels = bytes(8 * 8 * shape.samples * shape.allocated // 8)
     with pytest.raises(PixelError, match=why):
         transcode_to(dataset(shape, pixels), ts.EXPLICIT_LE, uid, 95)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "RGB", "YBR_FULL"])
+def test_progressive_jpeg_has_the_samples_of_the_sequential_one(photometric: str) -> None:
+    samples = 1 if photometric == "MONOCHROME2" else 3
+    shape = Shape(40, 56, samples=samples, allocated=8, stored=8, photometric=photometric)
+    noise = np.random.default_rng(3).integers(0, 256, (shape.rows, shape.columns, samples), "u1")
+    for pixels in (_smooth(shape), noise.tobytes()):
+        source = dataset(shape, pixels)
+        progressive, sequential = (
+            transcode(source, ts.EXPLICIT_LE, read_mode(mode)) for mode in ("j690", "j390")
+        )
+        assert progressive is not None and sequential is not None
+        assert b"\xff\xc2" in progressive.dataset
+        assert progressive.syntax == ts.JPEG_PROGRESSIVE
+        found = opened(progressive).image.photometric
+        assert found == opened(sequential).image.photometric
+        for one, other in zip(frames(progressive), frames(sequential), strict=True):
+            assert np.abs(one.astype(int) - other).max() <= 1
 
 
 def test_negative_samples_do_not_fit_lossy_jpeg() -> None:

@@ -49,6 +49,14 @@ pub struct RawElement<'a> {
     pub encoding: Encoding,
 }
 
+impl RawElement<'_> {
+    /// Where the next element's header starts.
+    pub fn end(&self) -> usize {
+        let delimiter = if self.head.is_undefined() { 8 } else { 0 };
+        self.offset + usize::from(self.head.bytes) + self.value.len() + delimiter
+    }
+}
+
 /// Walks the elements of one level of a slice. Ends after an error.
 #[derive(Debug, Clone)]
 pub struct Elements<'a> {

@@ -94,6 +94,7 @@ pub fn archive_config(settings: &Bound<'_, PyMapping>) -> PyResult<ArchiveConfig
         .into_iter()
         .map(|(ae, text)| Ok((ae, durability(&text)?)))
         .collect::<PyResult<_>>()?;
+    archive.nki_as_dicom = read.value("nki_as_dicom")?;
     archive.journal_object_bytes = read.value("journal_object_bytes")?;
     archive.worklist_charset = read.value("worklist_charset")?;
     archive.full_threshold_mb = read.value("mag_device_full_threshold_mb")?;
@@ -148,6 +149,11 @@ pub fn server_settings(settings: &Bound<'_, PyMapping>) -> PyResult<Settings> {
         connect_timeout: read.seconds("connect_timeout_s")?,
         read_ahead: read.value("read_ahead")?,
         read_ahead_bytes: read.value("read_ahead_bytes")?,
+        modes: read
+            .value::<HashMap<String, Bound<'_, PyDict>>>("modes")?
+            .into_iter()
+            .map(|(name, mode)| Ok((name, compression(&Reader(mode.as_mapping()))?)))
+            .collect::<PyResult<_>>()?,
         incoming_compression: read.value("incoming_compression")?,
         lossy_quality: read.value("lossy_quality")?,
         find_results_max: read.value("find_results_max")?,
@@ -167,15 +173,19 @@ fn peers(read: &Reader<'_, '_>) -> PyResult<Peers> {
             ae: read.value("ae")?,
             host: read.value("host")?,
             port: read.value("port")?,
-            compression: Compression {
-                syntaxes: read.uids("syntaxes")?,
-                only: read.value("only")?,
-                quality: read.value("quality")?,
-                mode: read.value("mode")?,
-            },
+            compression: compression(&read)?,
         })
     };
     Ok(Peers::new(
         lines.iter().map(entry).collect::<PyResult<_>>()?,
     ))
+}
+
+fn compression(read: &Reader<'_, '_>) -> PyResult<Compression> {
+    Ok(Compression {
+        syntaxes: read.uids("syntaxes")?,
+        only: read.value("only")?,
+        quality: read.value("quality")?,
+        mode: read.value("mode")?,
+    })
 }

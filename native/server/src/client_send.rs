@@ -163,12 +163,12 @@ fn send_one(
     // What the mode cannot change goes as it is.
     let changed = match (compression.first(), codecs) {
         (Some(mode), Some((pool, _))) => match pool.transcode(&source, &mode) {
-            Ok(Transcoded::New(new, _)) => Some(new),
+            Ok(Transcoded::New(new, derived)) => Some((new, derived)),
             Ok(Transcoded::Kept) | Err(_) => None,
         },
         _ => None,
     };
-    let syntax = changed.as_ref().map_or(source.syntax, |new| new.syntax);
+    let syntax = changed.as_ref().map_or(source.syntax, |new| new.0.syntax);
     let mut wishes = wanted_syntaxes(syntax, compression);
     if syntax.is_encapsulated() && codecs.is_none() {
         wishes.truncate(1);
@@ -183,19 +183,20 @@ fn send_one(
         Some(codecs) if changed.is_none() => recompressed(&source, context.1, codecs)?,
         _ => changed,
     };
-    let outgoing = recompressed.unwrap_or_else(|| ReadyObject {
+    let as_it_is = || ReadyObject {
         syntax: object.layout.syntax,
         content: Content::File {
             file,
             offset: object.layout.dataset_offset,
         },
         length: object.length,
-    });
+    };
+    let (outgoing, derived) = recompressed.unwrap_or_else(|| (as_it_is(), None));
     let message_id = requestor.next_message_id();
     let request = CStoreRq {
         message_id,
         sop_class_uid: object.sop_class,
-        sop_instance_uid: object.sop_instance,
+        sop_instance_uid: derived.unwrap_or(object.sop_instance),
         priority: Priority::Medium,
         move_originator_ae: None,
         move_originator_message_id: None,
@@ -214,12 +215,13 @@ fn send_one(
     }
 }
 
-/// The object in a transfer syntax that only a codec can put it into; `None` for all others.
+/// The object in a transfer syntax that only a codec can put it into, and its SOP Instance UID where that is
+/// a new one; `None` for all others.
 fn recompressed(
     source: &Source<'_>,
     uid: Uid,
     (pool, quality): (&CodecPool, u8),
-) -> Result<Option<ReadyObject>, SendError> {
+) -> Result<Option<(ReadyObject, Option<Uid>)>, SendError> {
     let (syntax, target) = (source.syntax, TransferSyntax::from_uid(&uid));
     if syntax == target || is_convertible(syntax, target) {
         return Ok(None);
@@ -228,7 +230,7 @@ fn recompressed(
     let worked = worked.map_err(|error| SendError::Object(error.to_string()))?;
     Ok(match worked {
         Transcoded::Kept => None,
-        Transcoded::New(new, _) => Some(new),
+        Transcoded::New(new, derived) => Some((new, derived)),
     })
 }
 

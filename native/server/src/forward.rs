@@ -130,8 +130,8 @@ impl Forwarder {
             }
             _ => None,
         };
-        let ready = recompressed.as_ref().unwrap_or(object).ready();
-        let ready = ready.map_err(unsendable)?;
+        let object = recompressed.as_ref().unwrap_or(object);
+        let ready = object.ready().map_err(unsendable)?;
         let message_id = requestor.next_message_id();
         let request = CStoreRq {
             message_id,

@@ -3,10 +3,13 @@
 //! Manual section 7.4: AE, host and port may end in `*`; the part of the caller's title that the
 //! AE's `*` stands for is copied into the host's and the port's. The first line that fits wins.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use pyserver_proto::uid::Uid;
 use pyserver_store::codec_pool::Wish;
+
+const QUALITY_MAX: u8 = 100;
 
 /// One line of acrnema.map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,22 @@ pub struct Compression {
 }
 
 impl Compression {
+    /// What a mode with its number and mark (`j2!`, `j490`) stands for; `None`: there is no such mode.
+    pub fn of_mode(modes: &HashMap<String, Self>, text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (text, only) = match text.strip_suffix('!') {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        let (name, number) = text.split_at_checked(2)?;
+        let mut found = modes.get(&name.to_ascii_lowercase())?.clone();
+        found.only = only;
+        if let Ok(quality) = number.parse::<u8>() {
+            found.quality = quality.clamp(1, QUALITY_MAX);
+        }
+        Some(found)
+    }
+
     /// What a codec is to do first.
     pub fn first(&self) -> Option<Wish> {
         (!self.mode.is_empty()).then(|| Wish::Mode {
@@ -144,6 +163,31 @@ mod tests {
         assert_eq!(found("P78"), Some(("h".into(), 5678)));
         assert_eq!(found("Px"), None);
         assert_eq!(found("OTHER"), None);
+    }
+
+    #[test]
+    fn a_mode_may_have_a_number_and_a_mark() {
+        let lossy = Compression {
+            syntaxes: vec![Uid::from_static("1.2.840.10008.1.2.4.51")],
+            ..Compression::default()
+        };
+        let modes = HashMap::from([("j4".to_owned(), lossy.clone())]);
+        let of = |text| Compression::of_mode(&modes, text);
+        let with = |only, quality| {
+            Some(Compression {
+                only,
+                quality,
+                ..lossy.clone()
+            })
+        };
+        assert_eq!(of("J4 "), Some(lossy.clone()));
+        assert_eq!(of("j4!"), with(true, 0));
+        assert_eq!(of("j490"), with(false, 90));
+        assert_eq!(of("j4200!"), with(true, 100));
+        assert_eq!(of("j4x"), Some(lossy.clone()));
+        for text in ["", "j", "xy", "\u{e9}j"] {
+            assert_eq!(of(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -112,7 +112,11 @@ impl Waiting {
         let codecs = self.shared.codecs.as_ref();
         let worked = codecs.map(|pool| self.object.transcode(pool, self.syntax, &self.wish));
         match worked {
-            Some(Ok(Transcoded::New(new, derived))) => {
+            // One of a new UID would hide that the object is not the one announced: it is refused as received.
+            Some(Ok(Transcoded::New(new, derived)))
+                if derived.is_none()
+                    || self.object.is(&self.request.sop_instance_uid, self.syntax) =>
+            {
                 let received = self.request.sop_instance_uid;
                 let uid = derived.unwrap_or(received);
                 let jobs = retargeted(&self.jobs, received.as_str(), uid.as_str());
@@ -121,7 +125,7 @@ impl Waiting {
                 return Ok(incoming);
             }
             Some(Err(error)) => self.warn(&error.to_string()),
-            None | Some(Ok(Transcoded::Kept)) => {}
+            None | Some(Ok(_)) => {}
         }
         let uid = self.request.sop_instance_uid;
         let mut incoming = self.begin_store(self.syntax, uid, &self.jobs)?;
@@ -137,11 +141,10 @@ fn as_received(sop_instance: &str, why: &str) -> String {
 
 /// What is wanted of an object in this transfer syntax; `None`: nothing.
 fn wish(session: &Session, syntax: TransferSyntax) -> Option<Wish> {
-    let called = session.called_ae.split_once('~').map(|(_, mode)| mode);
     let configured = session.settings.incoming_compression.as_str();
-    let headerless = session.shared.archive.config().file_name_syntax.is_v2();
-    let quality = session.settings.lossy_quality;
-    let wish = Wish::to_store(called.unwrap_or(configured), quality, headerless);
+    let mode = session.called_mode().unwrap_or(configured);
+    let keeps_nki = session.shared.archive.config().keeps_nki();
+    let wish = Wish::to_store(mode, session.settings.lossy_quality, keeps_nki);
     (!wish.leaves_alone(syntax)).then_some(wish)
 }
 

@@ -45,13 +45,18 @@ pub fn perform(
     Stats::add(&session.shared.stats.moves, 1);
     let asked = CommandRequest::CMove(request.clone());
     let ae = request.destination.to_string();
-    let Some(destination) = session.settings.peers.destination(&ae) else {
+    let Some(mut destination) = session.settings.peers.destination(&ae) else {
         let refused = (
             Status::MOVE_DESTINATION_UNKNOWN,
             format!("{ae} is not in acrnema.map"),
         );
         return retrieve::refuse(session, context_id, &asked, &refused);
     };
+    let modes = &session.settings.modes;
+    let asked_for = session.called_mode();
+    if let Some(wanted) = asked_for.and_then(|mode| Compression::of_mode(modes, mode)) {
+        destination.compression = wanted;
+    }
     let located = match retrieve::locate(session, model, context_id, identifier, &ae) {
         Ok(located) => located,
         Err(refused) => return retrieve::refuse(session, context_id, &asked, &refused),

@@ -148,6 +148,11 @@ impl Session {
         self.shared.log.line(level, &self.link.id, text);
     }
 
+    /// The compression mode behind a `~` in the AE title that was called.
+    pub fn called_mode(&self) -> Option<&str> {
+        self.called_ae.split_once('~').map(|(_, mode)| mode)
+    }
+
     /// Who is at the other end.
     pub fn origin(&self) -> Origin {
         Origin {

@@ -3,13 +3,14 @@
 //! Python reads Conquest's files and builds this; native code only looks things up in it. A reload
 //! swaps the snapshot, and each association keeps the one it began with.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use pyserver_proto::association::Limits;
 use pyserver_proto::uid::Uid;
 
-use crate::peers::Peers;
+use crate::peers::{Compression, Peers};
 
 /// What a caller that acrnema.map does not name may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Settings {
     pub read_ahead: usize,
     /// Bytes ahead in the retrieve pipeline.
     pub read_ahead_bytes: u64,
+    /// Compression modes by name, for AE titles such as `NAME~j2` that ask for one.
+    pub modes: HashMap<String, Compression>,
     /// Mode for objects that arrive (`IncomingCompression`).
     pub incoming_compression: String,
     /// Quality of lossy compression (`LossyQuality`), 1 to 100.

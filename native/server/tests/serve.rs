@@ -1,6 +1,7 @@
 //! A server on loopback, our own client against it: every service end to end, and who may do what.
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -131,6 +132,7 @@ fn settings() -> Settings {
         connect_timeout: PATIENCE,
         read_ahead: 5,
         read_ahead_bytes: 64 << 20,
+        modes: HashMap::new(),
         incoming_compression: "un".into(),
         lossy_quality: 95,
         find_results_max: 0,

@@ -10,19 +10,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use pyserver_proto::scan::{HeaderScanner, ScanLimits};
+use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_proto::uid::Uid;
 
 use crate::codec_here;
 use crate::codec_pool::{CodecError, CodecPool, Source, Transcoded, Wish};
 use crate::error::StoreError;
 use crate::incoming::Incoming;
-use crate::memory_file::{MemoryFile, MemoryFiles};
+use crate::mapped_file::MappedFile;
+use crate::memory_file::file_of;
 use crate::ready_object::read_pieces;
 
 /// Memory kept for later (LIMIT: times `SPARE_BYTES_MAX` is what idles).
 const SPARE_MAX: usize = 8;
 /// More is given back to the system.
 const SPARE_BYTES_MAX: usize = 4 << 20;
+/// The elements that say who an object is stand within its first bytes.
+const HEAD_BYTES: u64 = 64 * 1024;
 
 /// Why an object is not held.
 pub const NO_ROOM: &str = "no memory left to keep it for a codec";
@@ -32,9 +38,14 @@ pub const NO_ROOM: &str = "no memory left to keep it for a codec";
 pub struct HeldBudget {
     bytes: AtomicU64,
     bytes_max: u64,
-    files: Arc<MemoryFiles>,
     /// Memory that was used before.
-    spare: Mutex<Vec<Vec<u8>>>,
+    spare: Mutex<Spare>,
+}
+
+#[derive(Debug, Default)]
+struct Spare {
+    memory: Vec<Vec<u8>>,
+    files: Vec<MappedFile>,
 }
 
 impl HeldBudget {
@@ -43,7 +54,6 @@ impl HeldBudget {
         Self {
             bytes: AtomicU64::new(0),
             bytes_max,
-            files: Arc::default(),
             spare: Mutex::default(),
         }
     }
@@ -71,16 +81,17 @@ pub struct HeldObject {
 #[derive(Debug)]
 enum Place {
     Memory(Vec<u8>),
-    File(MemoryFile),
+    File(MappedFile),
 }
 
 impl HeldObject {
     /// Begins an empty one, which `wish` is for.
     pub fn new(budget: &Arc<HeldBudget>, wish: &Wish, syntax: TransferSyntax) -> io::Result<Self> {
         let place = if wish.is_done_here(syntax) {
-            Place::Memory(budget.spare.lock().pop().unwrap_or_default())
+            Place::Memory(budget.spare.lock().memory.pop().unwrap_or_default())
         } else {
-            Place::File(budget.files.take()?)
+            let spare = budget.spare.lock().files.pop();
+            Place::File(spare.map_or_else(MappedFile::new, Ok)?)
         };
         Ok(Self {
             place,
@@ -100,7 +111,7 @@ impl HeldObject {
                 memory.extend_from_slice(bytes);
                 true
             }
-            Place::File(file) => file.write_all_at(bytes, self.length).is_ok(),
+            Place::File(file) => file.write_at(bytes, self.length as usize).is_ok(),
         };
         if taken {
             self.length += count;
@@ -133,11 +144,24 @@ impl HeldObject {
                 if let Some(done) = codec_here::transcode(dataset, syntax, wish) {
                     return Ok(done);
                 }
-                let file = self.budget.files.take()?;
-                file.write_all_at(dataset, 0)?;
-                work(&file)
+                work(&file_of(dataset)?)
             }
         }
+    }
+
+    /// Whether its own SOP Instance UID is this one; no, where that does not stand near its beginning.
+    pub fn is(&self, sop_instance: &Uid, syntax: TransferSyntax) -> bool {
+        let length = self.length.min(HEAD_BYTES) as usize;
+        let head = match &self.place {
+            Place::Memory(memory) => Ok(memory.get(..length).unwrap_or_default().to_vec()),
+            Place::File(file) => {
+                let mut head = vec![0; length];
+                file.read_exact_at(&mut head, 0).map(|()| head)
+            }
+        };
+        let mut scanner = HeaderScanner::new(syntax, ScanLimits::default());
+        head.is_ok_and(|head| scanner.push(&head).is_ok())
+            && scanner.value(Tag::SOP_INSTANCE_UID) == Some(sop_instance.as_bytes())
     }
 
     /// Stores what was received.
@@ -152,12 +176,18 @@ impl HeldObject {
 impl Drop for HeldObject {
     fn drop(&mut self) {
         self.budget.bytes.fetch_sub(self.length, Ordering::AcqRel);
-        if let Place::Memory(memory) = &mut self.place {
-            let mut memory = std::mem::take(memory);
-            let mut spare = self.budget.spare.lock();
-            if memory.capacity() <= SPARE_BYTES_MAX && spare.len() < SPARE_MAX {
-                memory.clear();
-                spare.push(memory);
+        let mut spare = self.budget.spare.lock();
+        match std::mem::replace(&mut self.place, Place::Memory(Vec::new())) {
+            Place::Memory(mut memory) => {
+                if memory.capacity() <= SPARE_BYTES_MAX && spare.memory.len() < SPARE_MAX {
+                    memory.clear();
+                    spare.memory.push(memory);
+                }
+            }
+            Place::File(file) => {
+                if file.capacity() <= SPARE_BYTES_MAX && spare.files.len() < SPARE_MAX {
+                    spare.files.push(file);
+                }
             }
         }
     }
@@ -206,7 +236,8 @@ mod tests {
             drop(second);
             assert_eq!(budget.bytes.load(Ordering::Acquire), 0);
         }
-        assert_eq!(budget.spare.lock().len(), 1);
-        assert!(budget.spare.lock()[0].is_empty());
+        let spare = budget.spare.lock();
+        assert_eq!((spare.memory.len(), spare.files.len()), (1, 1));
+        assert!(spare.memory[0].is_empty());
     }
 }

@@ -73,13 +73,12 @@ pub enum Wish {
 }
 
 impl Wish {
-    /// A mode for an object that is stored. NKI lives in headerless files only, as in Conquest: elsewhere
-    /// it means uncompressed.
-    pub fn to_store(mode: &str, quality: u8, headerless: bool) -> Self {
+    /// A mode for an object that is stored. Where files hold no NKI it means uncompressed, as in Conquest.
+    pub fn to_store(mode: &str, quality: u8, keeps_nki: bool) -> Self {
         let mode = mode.trim().to_ascii_lowercase();
         let name = match mode.as_str() {
-            "nj" if !headerless => "uj".to_owned(),
-            other if !headerless && other.starts_with('n') => "un".to_owned(),
+            "nj" if !keeps_nki => "uj".to_owned(),
+            other if !keeps_nki && other.starts_with('n') => "un".to_owned(),
             _ => mode,
         };
         Self::Mode { name, quality }

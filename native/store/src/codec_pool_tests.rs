@@ -132,8 +132,8 @@ fn what_is_too_large_or_has_no_program_is_refused() {
     }
 }
 
-fn mode(name: &str, headerless: bool) -> Wish {
-    Wish::to_store(name, 95, headerless)
+fn mode(name: &str, keeps_nki: bool) -> Wish {
+    Wish::to_store(name, 95, keeps_nki)
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn modes_without_work_go_straight_to_the_disk() {
 }
 
 #[test]
-fn nki_is_for_headerless_files() {
+fn nki_is_for_files_that_keep_it() {
     let name = |wish| match wish {
         Wish::Mode { name, .. } => name,
         Wish::Syntax { .. } => unreachable!(),

@@ -91,6 +91,8 @@ pub struct ArchiveConfig {
     pub worklist_charset: String,
     /// Text behind the names of new files (`testmode`).
     pub file_suffix: String,
+    /// `AllowNKIAsDICOM`: NKI streams stay in files with meta information too.
+    pub nki_as_dicom: bool,
 }
 
 impl ArchiveConfig {
@@ -121,7 +123,13 @@ impl ArchiveConfig {
             keeps_index: true,
             worklist_charset: "ISO_IR 100".into(),
             file_suffix: String::new(),
+            nki_as_dicom: false,
         }
+    }
+
+    /// Whether files may hold pixel data as NKI streams.
+    pub fn keeps_nki(&self) -> bool {
+        self.nki_as_dicom || self.file_name_syntax.is_v2()
     }
 
     /// What a sender's stores are promised.

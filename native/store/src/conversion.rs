@@ -12,7 +12,7 @@ use pyserver_proto::element::{Elements, HeadRead, read_head, write_head};
 use pyserver_proto::nki;
 use pyserver_proto::pixel_data::NKI_DATA;
 use pyserver_proto::tag::Tag;
-use pyserver_proto::transfer_syntax::TransferSyntax;
+use pyserver_proto::transfer_syntax::{Encoding, TransferSyntax};
 use pyserver_proto::uid::Uid;
 use pyserver_proto::vr::Vr;
 
@@ -24,10 +24,9 @@ use crate::ready_object::ReadyObject;
 
 /// The pixel data of one object beyond this stays NKI, and the object is not sent (LIMIT: memory).
 const NKI_BYTES_MAX: u64 = 1 << 30;
-/// What the names of files without meta information end in.
-const HEADERLESS: &[u8] = b".v2";
-/// The header of an NKI object is looked for in the file's first bytes.
-const PROBE_BYTES: usize = 64 * 1024;
+/// The header of an NKI object is read by this many bytes, and more where an element does not fit.
+const PROBE_BYTES: u64 = 64 * 1024;
+const PROBE_GROWTH: u64 = 8;
 
 /// The transfer syntaxes a peer takes an object in, most wanted first.
 pub type Targets = Box<dyn Fn(&Located) -> Vec<Uid> + Send + Sync>;
@@ -91,8 +90,8 @@ impl Conversion {
         self.edit.is_some()
     }
 
-    /// The object in the first of the peer's syntaxes that can carry it; `None`: as it is, or in a form
-    /// that the sender makes of it without a codec.
+    /// The object in the first of the peer's syntaxes that can carry it, and its SOP Instance UID where that
+    /// is a new one; `None`: as it is, or in a form that the sender makes of it without a codec.
     ///
     /// Errors: no syntax can, each with its reason.
     pub(crate) fn convert(
@@ -100,7 +99,7 @@ impl Conversion {
         located: &Located,
         file: &File,
         syntax: TransferSyntax,
-    ) -> Result<Option<ReadyObject>, String> {
+    ) -> Result<Option<(ReadyObject, Option<Uid>)>, String> {
         let Some(pool) = &self.pool else {
             return Ok(None);
         };
@@ -113,9 +112,9 @@ impl Conversion {
         };
         // What the mode cannot change goes as it is.
         if let Some(mode) = &self.mode
-            && let Ok(Transcoded::New(new, _)) = pool.transcode(&source, mode)
+            && let Ok(Transcoded::New(new, derived)) = pool.transcode(&source, mode)
         {
-            return Ok(Some(new));
+            return Ok(Some((new, derived)));
         }
         let mut reasons = Vec::new();
         for uid in (self.targets)(located) {
@@ -125,7 +124,7 @@ impl Conversion {
             let quality = self.quality;
             match pool.transcode(&source, &Wish::Syntax { uid, quality }) {
                 Ok(Transcoded::Kept) => return Ok(None),
-                Ok(Transcoded::New(new, _)) => return Ok(Some(new)),
+                Ok(Transcoded::New(new, derived)) => return Ok(Some((new, derived))),
                 Err(error) => reasons.push(error.to_string()),
             }
         }
@@ -149,17 +148,15 @@ fn is_sent(stored: TransferSyntax, target: Uid) -> bool {
 pub(crate) fn without_nki(located: &Located, file: &File) -> io::Result<Option<Vec<u8>>> {
     // A row that knows where the pixel data is has no NKI stream in its place.
     let knows_pixels = located.pixel.first().is_some_and(|kind| *kind != 0);
-    let headerless = located.file.as_bytes().ends_with(HEADERLESS);
-    if knows_pixels {
-        return Ok(None);
-    }
     let syntax = located.transfer_syntax.parse::<Uid>().unwrap_or_default();
     let syntax = TransferSyntax::from_uid(&syntax);
+    if knows_pixels || !syntax.is_uncompressed() {
+        return Ok(None);
+    }
     let offset = u64::from(located.dataset_offset);
     let length = located.file_bytes.saturating_sub(offset);
-    let mut start = vec![0; length.min(PROBE_BYTES as u64) as usize];
-    file.read_exact_at(&mut start, offset)?;
-    if !syntax.is_uncompressed() || !may_hold_nki(&start, syntax, length, headerless) {
+    let read = |bytes: &mut [u8], at| file.read_exact_at(bytes, offset + at);
+    if !holds_nki(length, syntax.encoding(), read)? {
         return Ok(None);
     }
     let mut dataset = vec![0; length as usize];
@@ -167,28 +164,53 @@ pub(crate) fn without_nki(located: &Located, file: &File) -> io::Result<Option<V
     native_pixels(&dataset, syntax).map_err(|error| io::Error::other(error.to_string()))
 }
 
-/// Whether elements up to the pixel data name an NKI stream. Where the bytes at hand do not tell, files without
-/// meta information may: all that was ever stored as NKI is in those. In others a peer may have sent one.
-fn may_hold_nki(start: &[u8], syntax: TransferSyntax, length: u64, headerless: bool) -> bool {
-    let mut walked = 0;
-    for element in Elements::new(start, syntax.encoding()) {
-        match element {
-            Ok(element) if element.head.tag >= NKI_DATA => {
-                return element.head.tag == NKI_DATA;
-            }
-            Ok(element) => {
-                walked = element.offset + usize::from(element.head.bytes) + element.value.len();
-            }
-            Err(_) => {
-                let rest = start.get(walked..).unwrap_or_default();
-                return match read_head(rest, syntax.encoding()) {
-                    HeadRead::Head(head) if !head.is_undefined() => head.tag == NKI_DATA,
-                    _ => headerless,
-                };
-            }
+/// Whether a data set of this length holds an NKI stream in the place of its pixel data; reads no more of it
+/// than what stands before that, and no long values.
+fn holds_nki(
+    length: u64,
+    encoding: Encoding,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+) -> io::Result<bool> {
+    let (mut at, mut window) = (0, PROBE_BYTES);
+    while at < length {
+        let mut bytes = vec![0; (length - at).min(window) as usize];
+        read(&mut bytes, at)?;
+        match look(&bytes, encoding) {
+            Look::Answer(holds) => return Ok(holds),
+            Look::On(0) if length - at <= window => return Ok(false),
+            Look::On(0) => window = window.saturating_mul(PROBE_GROWTH),
+            Look::On(bytes) => (at, window) = (at.saturating_add(bytes), PROBE_BYTES),
         }
     }
-    headerless && length > start.len() as u64
+    Ok(false)
+}
+
+/// What some elements say of an NKI stream.
+enum Look {
+    Answer(bool),
+    /// Nothing; what follows is to be read, so many bytes on. 0: it does not fit what was read.
+    On(u64),
+}
+
+fn look(bytes: &[u8], encoding: Encoding) -> Look {
+    let mut walked = 0;
+    for element in Elements::new(bytes, encoding) {
+        let Ok(element) = element else {
+            let rest = bytes.get(walked..).unwrap_or_default();
+            return match read_head(rest, encoding) {
+                HeadRead::Head(head) if head.tag >= NKI_DATA => Look::Answer(head.tag == NKI_DATA),
+                HeadRead::Head(head) if !head.is_undefined() => {
+                    Look::On(walked as u64 + u64::from(head.bytes) + u64::from(head.length))
+                }
+                _ => Look::On(walked as u64),
+            };
+        };
+        if element.head.tag >= NKI_DATA {
+            return Look::Answer(element.head.tag == NKI_DATA);
+        }
+        walked = element.end();
+    }
+    Look::On(bytes.len() as u64)
 }
 
 fn native_pixels(dataset: &[u8], syntax: TransferSyntax) -> Result<Option<Vec<u8>>, NkiFault> {
@@ -202,7 +224,7 @@ fn native_pixels(dataset: &[u8], syntax: TransferSyntax) -> Result<Option<Vec<u8
             NKI_DATA => {
                 pixels = Some(nki::decode(element.value, NKI_BYTES_MAX)?);
                 out.extend_from_slice(&dataset[copied..element.offset]);
-                copied = element.offset + usize::from(element.head.bytes) + element.value.len();
+                copied = element.end();
             }
             // An object that has pixel data keeps it; as in Conquest the stream is left alone.
             Tag::PIXEL_DATA => return Ok(None),
@@ -274,17 +296,46 @@ mod tests {
     }
 
     #[test]
-    fn the_start_of_a_file_tells_whether_it_holds_a_stream() {
+    fn a_stream_is_found_behind_any_header() {
+        let holds = |parts: &[&[u8]]| {
+            let bytes = parts.concat();
+            let mut most = 0;
+            let found = holds_nki(bytes.len() as u64, SYNTAX.encoding(), |into, at| {
+                most = most.max(into.len());
+                let from = &bytes[at as usize..at as usize + into.len()];
+                into.copy_from_slice(from);
+                Ok(())
+            });
+            (found.unwrap(), most)
+        };
         let rows = element(ROWS, &[1, 0]);
-        let long = [&rows[..], &element(NKI_DATA, &[0; 100])].concat();
-        let holds = |bytes: &[u8], length| may_hold_nki(bytes, SYNTAX, length, true);
-        assert!(holds(&long[..40], long.len() as u64));
-        assert!(holds(&long, long.len() as u64));
-        let other = [&rows[..], &element(Tag::PIXEL_DATA, &[0; 100])].concat();
-        assert!(!holds(&other[..40], other.len() as u64));
-        assert!(!holds(&rows, rows.len() as u64));
-        assert!(holds(&rows, 1000));
-        assert!(!may_hold_nki(&rows, SYNTAX, 1000, false));
-        assert!(may_hold_nki(&long[..40], SYNTAX, long.len() as u64, false));
+        let private = element(Tag::new(0x0029, 0x1010), &vec![0; 200_000]);
+        // A sequence until its delimiter, with an item of its own length.
+        let item = [&[0xFE, 0xFF, 0x00, 0xE0][..], &100_008_u32.to_le_bytes()].concat();
+        let sequence = [
+            &[0x08, 0, 0x40, 0x11, 0xFF, 0xFF, 0xFF, 0xFF][..],
+            &item,
+            &element(Tag::new(0x0009, 0x1001), &vec![0; 100_000]),
+            &[0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0],
+        ]
+        .concat();
+        for length in [100, 100_000] {
+            let nki = element(NKI_DATA, &vec![0; length]);
+            let pixels = element(Tag::PIXEL_DATA, &vec![0; length]);
+            let empty = &[
+                0x08, 0, 0x40, 0x11, 0xFF, 0xFF, 0xFF, 0xFF, 0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0,
+            ];
+            let after_sequence = [&empty[..], &private].concat();
+            for before in [&[][..], &rows, &private, &sequence, &after_sequence] {
+                let within = if before == sequence { 1 << 19 } else { 1 << 16 };
+                for (data, expected) in [(&nki, true), (&pixels, false), (&rows, false)] {
+                    let (found, most) = holds(&[before, data]);
+                    assert_eq!(found, expected, "{} {length}", before.len());
+                    assert!(most <= within);
+                }
+            }
+        }
+        assert!(!holds(&[&rows[..9]]).0);
+        assert!(!holds(&[&sequence[..sequence.len() - 9]]).0);
     }
 }

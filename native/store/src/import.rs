@@ -62,8 +62,7 @@ impl Archive {
         jobs: &[Vec<u8>],
     ) -> Result<StoreOutcome, StoreError> {
         let opened = open_object(path)?;
-        let headerless = self.shared.config().file_name_syntax.is_v2();
-        let wish = Wish::to_store(mode, quality, headerless);
+        let wish = Wish::to_store(mode, quality, self.shared.config().keeps_nki());
         if wish.leaves_alone(opened.layout.syntax) {
             return self.add_file_with(path, calling_ae, jobs);
         }

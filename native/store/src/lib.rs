@@ -37,6 +37,7 @@ mod joined;
 mod journal;
 pub mod look;
 pub mod lookahead;
+mod mapped_file;
 mod mark;
 pub mod memory_file;
 mod mirror;

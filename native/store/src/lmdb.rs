@@ -2,7 +2,7 @@
 //!
 //! Read transactions are not bound to threads (NOTLS) and there are slots for far more of them than there
 //! can be threads. The map is reserved huge once, so that growing never needs a pause. Syncing is never
-//! turned off. This file holds the crate's only `unsafe` besides the kernel calls: opening a map.
+//! turned off. This file holds the crate's only `unsafe` besides the kernel calls and `mapped_file`: opening a map.
 
 use std::ops::Bound;
 use std::path::Path;

@@ -380,8 +380,12 @@ fn prepare(
             });
         }
         let converted = conversion.map(|conversion| conversion.convert(&located, &file, syntax));
-        if let Some(new) = converted.transpose().map_err(StoreError::Codec)?.flatten() {
+        let converted = converted.transpose().map_err(StoreError::Codec)?.flatten();
+        if let Some((new, derived)) = converted {
             located.transfer_syntax = new.syntax.uid().to_string();
+            if let Some(uid) = derived {
+                located.sop_instance = uid.to_string();
+            }
             return Ok(new);
         }
         let content =

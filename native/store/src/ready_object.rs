@@ -1,5 +1,6 @@
 //! A whole data set in one form: ready to be sent, stored or looked at.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -14,8 +15,13 @@ use crate::memory_file::MemoryFile;
 
 /// Bytes that are stored first: enough for a header, so that the rest goes to the disk from where it is.
 const FIRST_BYTES: usize = 68 * 1024;
-/// Bytes read from a file at once.
-const PIECE_BYTES: usize = 1 << 20;
+/// Bytes read from a file at once. LIMIT: each thread that does keeps a buffer of this size.
+const PIECE_BYTES: usize = 256 * 1024;
+
+thread_local! {
+    /// Memory for pieces; a new one each time would be filled with zeros first.
+    static PIECE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Where the bytes of a data set are.
 #[derive(Debug)]
@@ -95,17 +101,29 @@ pub(crate) fn read_pieces(
     length: u64,
     mut take: impl FnMut(&[u8]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let mut buffer = vec![0; length.min(PIECE_BYTES as u64) as usize];
+    let mut buffer = PIECE.take();
+    let longest = length.min(PIECE_BYTES as u64) as usize;
+    if buffer.len() < longest {
+        buffer.resize(longest, 0);
+    }
     let mut at = 0;
-    while at < length {
+    let result = loop {
+        if at == length {
+            break Ok(());
+        }
         let wanted = (length - at).min(PIECE_BYTES as u64) as usize;
         let part = buffer.get_mut(..wanted).unwrap_or_default();
-        file.read_exact_at(part, offset + at)
-            .map_err(|error| StoreError::io("read", Path::new("an object"), error))?;
-        in_two(part, &mut take)?;
+        let read = file
+            .read_exact_at(part, offset + at)
+            .map_err(|error| StoreError::io("read", Path::new("an object"), error));
+        let taken = read.and_then(|()| in_two(part, &mut take));
+        if taken.is_err() {
+            break taken;
+        }
         at += wanted as u64;
-    }
-    Ok(())
+    };
+    PIECE.set(buffer);
+    result
 }
 
 fn in_two(

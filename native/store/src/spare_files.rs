@@ -214,13 +214,8 @@ impl Worker {
             let blob = self.disk.create(&device.temp_path(&name))?;
             made.push(SpareFile { name, blob });
         }
-        if !durable {
-            return Ok(());
-        }
-        for file in made.iter() {
-            self.disk.sync(&file.blob)?;
-        }
-        if device.needs_folder_sync() {
+        if durable {
+            // Their names, all at once; the file itself is synced with what comes into it.
             self.disk.sync_folder(device.temp_folder())?;
         }
         Ok(())
