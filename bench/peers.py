@@ -18,6 +18,7 @@ from typing import ClassVar
 
 from bench import load, quiet
 from bench.programs import find
+from tools.bound import bound
 from tools.ports import free_port
 
 START_SECONDS = 60.0
@@ -75,8 +76,7 @@ class Peer:
         begin = time.monotonic()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
-                executable=find(command[0]),
+                bound([find(command[0]) or command[0], *command[1:]]),
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

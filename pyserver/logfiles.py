@@ -18,6 +18,7 @@ LEVELS = ("ERROR", "WARN ", "INFO ", "DEBUG")
 Line = tuple[float, int, str, str]
 
 NAME = "serverstatus.log"
+_DAY = "%Y%m%d"
 _OLD = re.compile(r"serverstatus-([0-9]{8})(?:\.[0-9]+)?\.log")
 
 
@@ -45,8 +46,8 @@ class LogFiles:
         """Write lines and flush once."""
         texts: list[str] = []
         for line in lines:
-            day = datetime.datetime.fromtimestamp(line[0]).strftime("%Y%m%d")
-            if day > self._day:
+            day = datetime.datetime.fromtimestamp(line[0]).strftime(_DAY)
+            if day != self._day and not self._is_late(day):
                 self._put(texts)
                 texts = []
                 self._begin(day)
@@ -59,6 +60,14 @@ class LogFiles:
             self._file.close()
             self._file = None
         self._day = ""
+
+    def _is_late(self, day: str) -> bool:
+        """Whether a line is one of the evening before that another thread brings after midnight. An
+        earlier day than that means that the clock was set back, and a new file begins."""
+        if not self._day:
+            return False
+        behind = datetime.datetime.strptime(self._day, _DAY) - datetime.datetime.strptime(day, _DAY)
+        return behind == datetime.timedelta(days=1)
 
     def _put(self, texts: list[str]) -> None:
         if not texts:
@@ -78,15 +87,15 @@ class LogFiles:
                 self._complain(error)
 
     def _begin(self, day: str) -> None:
-        """Start the file of a day; what an earlier day left is put aside under that day's name."""
+        """Start the file of a day; what another day left is put aside under that day's name."""
         self.close()
         self._day = day
         path = self._folder / NAME
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if path.exists():
-                written = datetime.datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y%m%d")
-                if written < day:
+                written = datetime.datetime.fromtimestamp(path.stat().st_mtime).strftime(_DAY)
+                if written != day:
                     path.rename(self._free_name(written))
             self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
             self._remove_old(day)
@@ -104,8 +113,8 @@ class LogFiles:
     def _remove_old(self, day: str) -> None:
         if self._days_kept <= 0:
             return
-        today = datetime.datetime.strptime(day, "%Y%m%d")
-        oldest = (today - datetime.timedelta(days=self._days_kept)).strftime("%Y%m%d")
+        today = datetime.datetime.strptime(day, _DAY)
+        oldest = (today - datetime.timedelta(days=self._days_kept)).strftime(_DAY)
         for path in self._folder.iterdir():
             match = _OLD.fullmatch(path.name)
             if match and match[1] < oldest:

@@ -96,7 +96,7 @@ class Service:
         self._overrides = overrides
         self.settings, self.warnings = read_config(home, config, overrides)
         make_folders(self.settings)
-        self._started = time.time()
+        self._started = time.monotonic()
         self._index_closed = False
         self._log_ended = threading.Event()
         self._reload_lock = threading.Lock()

@@ -27,7 +27,7 @@ def collect_status(
         "host": address[0],
         "port": address[1],
         "home": str(settings.home),
-        "uptime_s": round(time.time() - started, 1),
+        "uptime_s": round(time.monotonic() - started, 1),
         "durability": settings.native.durability,
         "archive": dict(counts),
         "counters": dict(stats),

@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 import pymysql
 
+from tools.bound import bound
 from tools.ports import free_port
 
 START_SECONDS = 60.0
@@ -177,7 +178,8 @@ class DatabaseServer(Database):
             self.initialise()
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._as_user(self.command()),
+                # Within: a change of the user takes the signal off again.
+                self._as_user(bound(self.command())),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The shim, compiled once."""
+"""The shims, compiled once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from tests.crash import shim
 
 @pytest.fixture(scope="session")
 def fault_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build("faultio", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def clock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _build("clock", tmp_path_factory)
+
+
+def _build(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("cc") is None:
-        pytest.skip("no C compiler for the fault shim")
-    return shim.build(tmp_path_factory.mktemp("shim"))
+        pytest.skip("no C compiler for the shim")
+    return shim.build(name, tmp_path_factory.mktemp("shim"))

@@ -1,4 +1,4 @@
-"""The fault shim (drivers/faultio.c): building it, and a server that runs under it."""
+"""The shims of drivers/: building them, and a server that runs under one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-SOURCE = Path(__file__).parent / "drivers" / "faultio.c"
+DRIVERS = Path(__file__).parent / "drivers"
 
 
-def build(folder: Path) -> Path:
-    """Compiles the shim; the C compiler is one of the peers that scripts/ installs."""
-    target = folder / "faultio.so"
+def build(name: str, folder: Path) -> Path:
+    """Compiles a shim; the C compiler is one of the peers that scripts/ installs."""
+    source, target = DRIVERS / f"{name}.c", folder / f"{name}.so"
     subprocess.run(
-        ["cc", "-shared", "-fPIC", "-O2", "-o", str(target), str(SOURCE), "-ldl"], check=True
+        ["cc", "-shared", "-fPIC", "-O2", "-o", str(target), str(source), "-ldl"], check=True
     )
     return target
 
@@ -75,3 +75,18 @@ class Switch:
     def failed(self) -> int:
         """How many calls were made to fail."""
         return sum(1 for operation, _, _ in self.trace() if operation.endswith("!"))
+
+
+class Clock:
+    """Sets the wall clock of one server off from the true time (drivers/clock.c)."""
+
+    def __init__(self, library: Path, home: Path) -> None:
+        self._file = home.with_name(home.name + ".clock")
+        self.set_off(0)
+        self.environment = {"LD_PRELOAD": str(library), "CLOCK_FILE": str(self._file)}
+
+    def set_off(self, seconds: int) -> None:
+        """From now on the server's clock is so much ahead, or behind when negative."""
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(str(seconds))
+        fresh.replace(self._file)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.server import Server
+from tools.bound import bound
 
 DRIVER = Path(__file__).parent / "drivers" / "crash_ingest.py"
 AET = "CRASH_SCP"
@@ -38,12 +39,15 @@ def _drive(folder: Path, mode: str, *options: str, ini: tuple[str, ...] = ()) ->
     lines = ["UnknownPeers = all", "MAGDevice0 = ./data/", *ini]
     template.configure(lines)
     root, report = folder / "root", folder / "report.json"
-    start = f"{sys.executable} -m pyserver serve --home {{root}} --aet {AET} --port {{port}}"
+    serve = [sys.executable, "-m", "pyserver", "serve", "--home", "{root}", "--aet", AET]
+    serve += ["--port", "{port}"]
     command = [sys.executable, str(DRIVER), "--mode", mode, "--called", AET]
-    command += ["--start", start, "--root", str(root)]
+    command += ["--start", " ".join(bound(serve)), "--root", str(root)]
     command += ["--init", f"cp {template.home}/dicom.ini {template.home}/acrnema.map {{root}}/"]
-    command += ["--storage", "{root}/data", "--get", "--out", str(report), *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command += ["--storage", "{root}/data", "--get", "--out", str(report)]
+    # Less than the test's own time, so that the report is there.
+    command += ["--budget", "1100", *options]
+    done = subprocess.run(bound(command), capture_output=True, text=True, check=False)
     log = report.with_name("report.json.serverlog")
     tail = log.read_text(errors="replace")[-1500:] if log.exists() else ""
     assert done.returncode == 0, done.stdout + done.stderr + tail

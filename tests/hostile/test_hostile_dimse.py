@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.server import Server, free_port
+from tools.bound import bound
 
 DRIVER = Path(__file__).parent / "drivers" / "hostile_dimse.py"
 GROUPS = {
@@ -39,16 +40,16 @@ class _Run:
     def __init__(self, group: str, folder: Path, slow: bool) -> None:
         self.folder = folder
         server = Server(folder / "home", aet=AET, ini=["UnknownPeers = all", "ARTIMTimeout = 10"])
-        start = f"{sys.executable} -m pyserver serve --home {server.home} --aet {AET}"
+        serve = [sys.executable, "-m", "pyserver", "serve", "--home", server.home, "--aet", AET]
         command = [sys.executable, str(DRIVER), "--port", str(free_port()), "--called", AET]
-        command += ["--start", start + " --port {port}", "--storage", str(server.data)]
+        command += ["--start", f"exec {' '.join(bound(serve))} --port {{port}}", "--storage", str(server.data)]
         command += ["--watch", str(folder), "--canary", str(folder.with_name(f"canary{group}"))]
         command += ["--only", f"^{group}", "--out", str(folder.with_name(f"report{group}.json"))]
         self.report = folder.with_name(f"report{group}.json")
         self.output = folder.with_name(f"output{group}.txt")
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                command + (["--slow"] if slow else []), stdout=output, stderr=output
+                bound(command + (["--slow"] if slow else [])), stdout=output, stderr=output
             )
 
     def results(self) -> list[dict[str, Any]]:

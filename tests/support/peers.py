@@ -19,6 +19,7 @@ from bench.programs import find
 from tests.support import dimse
 from tests.support.dataset import Part10, read_file, values
 from tests.support.server import free_port
+from tools.bound import bound
 
 RUN_SECONDS = 60.0
 READY_SECONDS = 20.0
@@ -72,11 +73,10 @@ class Daemon:
         raise NotImplementedError
 
     def start(self) -> None:
-        command = self.command()
+        program, *options = self.command()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
-                executable=find(str(command[0])),
+                bound([find(str(program)) or program, *options]),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,

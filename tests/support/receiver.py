@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.support.server import free_port
+from tools.bound import bound
 
 ROOT = Path(__file__).parents[2]
 START_S = 120.0
@@ -31,7 +32,7 @@ class ReceiverProcess:
         ready.unlink(missing_ok=True)
         command = [sys.executable, "-m", "tests.support.receiver"]
         command += [str(self.port), str(self._file), self.title]
-        self._process = subprocess.Popen(command, cwd=ROOT)
+        self._process = subprocess.Popen(bound(command), cwd=ROOT)
         deadline = time.monotonic() + START_S
         while not ready.exists():
             assert time.monotonic() < deadline, "the receiver does not start"

@@ -21,6 +21,7 @@ from typing import Any
 from pyserver.archive import TABLES
 from pyserver.control import ControlClient
 from tests.support import dimse
+from tools.bound import bound
 from tools.ports import free_port
 
 START_SECONDS = 30.0
@@ -93,7 +94,7 @@ class Server:
         command += ["--port", str(self.port), "--aet", self.aet]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                bound(command),
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
