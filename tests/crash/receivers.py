@@ -22,6 +22,7 @@ class Receiver:
         self.aet = aet
         self.stopping = threading.Event()
         self._behaviour = behaviour
+        self._connected = threading.Semaphore(0)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.map_line = f"{aet} 127.0.0.1 {self.port} un"
@@ -31,11 +32,17 @@ class Receiver:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
+                self._connected.release()
                 threading.Thread(target=self._treat, args=(connection,), daemon=True).start()
 
     def _treat(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, struct.error), connection:
             self._behaviour(self, connection)
+
+    def wait_for_connections(self, count: int) -> None:
+        """Waits until so many more have come."""
+        for _ in range(count):
+            assert self._connected.acquire(timeout=60), "nobody connects"
 
     def __enter__(self) -> Receiver:
         return self
