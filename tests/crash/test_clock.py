@@ -33,7 +33,9 @@ def _jumps() -> dict[str, int]:
     }
 
 
-def _server(make_server: MakeServer, library: Path, folder: Path, *ini: str) -> tuple[Server, Clock]:
+def _server(
+    make_server: MakeServer, library: Path, folder: Path, *ini: str
+) -> tuple[Server, Clock]:
     home = folder / "home"
     clock = Clock(library, home)
     lines = ["UnknownPeers = all", *ini]

@@ -42,7 +42,8 @@ class _Run:
         server = Server(folder / "home", aet=AET, ini=["UnknownPeers = all", "ARTIMTimeout = 10"])
         serve = [sys.executable, "-m", "pyserver", "serve", "--home", server.home, "--aet", AET]
         command = [sys.executable, str(DRIVER), "--port", str(free_port()), "--called", AET]
-        command += ["--start", f"exec {' '.join(bound(serve))} --port {{port}}", "--storage", str(server.data)]
+        start = f"exec {' '.join(bound(serve))} --port {{port}}"
+        command += ["--start", start, "--storage", str(server.data)]
         command += ["--watch", str(folder), "--canary", str(folder.with_name(f"canary{group}"))]
         command += ["--only", f"^{group}", "--out", str(folder.with_name(f"report{group}.json"))]
         self.report = folder.with_name(f"report{group}.json")
