@@ -42,7 +42,7 @@ def _server(
     return make_server(home=home, environment=clock.environment, ini=lines), clock
 
 
-@pytest.mark.parametrize("durability", ["durable", "relaxed"])
+@pytest.mark.parametrize("durability", ["durable", pytest.param("relaxed", marks=pytest.mark.slow)])
 def test_stores_go_on(
     durability: str, make_server: MakeServer, clock_library: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.conftest import MakeServer
 from tests.crash.shim import Fault, Switch
 from tests.support.objects import Ledger, make_series, store
 from tests.support.server import Server
+from tests.support.waiting import Patience, comes_true
 
 SMALL, LARGE = 3_000, 300_000
 DATA, INDEX = "/data/", "/index/"
@@ -105,12 +105,12 @@ def _run(fault: Fault, make_server: MakeServer, library: Path, folder: Path) -> 
 
 def _check_while_it_runs(ledger: Ledger, server: Server) -> list[str]:
     """What is wrong before the restart; a server whose index is closed starts itself anew."""
-    deadline = time.monotonic() + 20
+    patience = Patience(20)
     while True:
         try:
             return ledger.check(server)
         except (ControlError, OSError):
-            assert server.alive() and time.monotonic() < deadline, server.log_tail()
+            assert server.alive() and patience.lasts(), server.log_tail()
             time.sleep(0.1)
 
 
@@ -136,7 +136,7 @@ def test_an_index_whose_first_pages_cannot_be_written(
     # Of all writes to this file, only the page that makes a commit count is no whole page.
     switch.on(Fault("small", error, times=1, where=META))
     ledger.send(server, make_series([SMALL, LARGE], patient="ANOTHER"))
-    _wait_until(lambda: "the index is closed" in server.log_tail())
+    assert comes_true(lambda: "the index is closed" in server.log_tail())
     assert switch.failed() == 1
     switch.off()
 
@@ -144,7 +144,7 @@ def test_an_index_whose_first_pages_cannot_be_written(
         ledger.send(server, make_series([SMALL, LARGE]))
         return ledger.statuses[-2:] == ["0000", "0000"]
 
-    _wait_until(accepts)
+    assert comes_true(accepts)
     assert set(ledger.statuses) <= {"0000", "a700", "ConnectionRefusedError", "DimseError"}
     assert server.alive() and server.pid == pid
     assert ledger.check(server) == []
@@ -167,16 +167,9 @@ def test_files_that_cannot_be_removed(
     switch.on(Fault("unlink", errno.EIO, where=DATA))
     ControlClient(home).call("delete", level="study", uids=[objects[0].study])
     assert server.tables()["DICOMImages"] == []
-    _wait_until(lambda: switch.failed() > 0)
+    assert comes_true(lambda: switch.failed() > 0)
     assert len(server.files()) == 2
     switch.off()
-    _wait_until(lambda: not server.files())
+    assert comes_true(lambda: not server.files())
     assert set(store(server, objects)) == {0}
     assert server.fsck()["clean"]
-
-
-def _wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)

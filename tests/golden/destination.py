@@ -24,8 +24,9 @@ from tests.golden.scripting import (
 )
 from tests.golden.verdict import Difference
 from tests.support.server import Server, free_port
+from tests.support.waiting import Patience, comes_true
 
-PATIENCE_S = 8.0
+PATIENCE_S = 20.0
 QUIET_S = 0.2
 HELD_S = 4.0  # longest delay of delayed work in the cases
 UNCOMPRESSED = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"]
@@ -155,18 +156,13 @@ class ExportRun(Run):
         return sum(row["waiting"] for row in lanes if row["lane"] != "dead")
 
     def wait_for(self, holds: Any) -> bool:
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            if holds():
-                return True
-            time.sleep(0.05)
-        return False
+        return comes_true(holds, PATIENCE_S)
 
     def settle(self) -> None:
         """Waits until what was recorded has come, or nothing happens any more."""
         last, since = None, time.monotonic()
-        deadline = since + PATIENCE_S
-        while time.monotonic() < deadline:
+        patience = Patience(PATIENCE_S)
+        while patience.lasts():
             lanes = ControlClient(self.server.home).call("queue")
             state = (
                 len(self.destination.received),

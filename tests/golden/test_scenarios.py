@@ -18,6 +18,7 @@ from tests.golden.rules import ROWS, Facts, is_deferred
 from tests.golden.verdict import Difference, Verdict, judge
 from tests.support.dataset import read_file, values
 from tests.support.server import Server
+from tests.support.waiting import comes_true
 
 FILE = "db_scenarios.json"
 _TAGS = {
@@ -96,10 +97,8 @@ def _without_empty(tables: dict[str, Any]) -> dict[str, Any]:
 def _files(server: Server) -> dict[str, dict[str, str]]:
     """The files and their elements. One that a re-store replaced under another name goes when the
     new one is settled: it is given a moment."""
-    deadline = time.monotonic() + REPLACED_GOES_S
     rows = {row["ObjectFile"] for row in server.tables()["DICOMImages"]}
-    while set(server.files()) - rows and time.monotonic() < deadline:
-        time.sleep(0.05)
+    comes_true(lambda: not set(server.files()) - rows, REPLACED_GOES_S)
     found = {}
     for name in server.files():
         elements = values(read_file(server.path(name)).tree())

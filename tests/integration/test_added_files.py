@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyserver.control import ControlClient
 from tests.conftest import GOLDEN, MakeServer
-from tests.integration.test_routing import wait_for
+from tests.support.waiting import comes_true
 
 INPUTS = GOLDEN / "scripting" / "inputs"
 
@@ -25,7 +25,7 @@ def test_added_files_go_through_converters(make_server: MakeServer) -> None:
     rows = ControlClient(server.home).call("dump", table="DICOMPatients")
     assert [row["PatientNam"] for row in rows] == ["ADDED"]
     exported = server.home / "exported.txt"
-    assert wait_for(lambda: exported.exists() and exported.read_text() == "1.2.3.1.1.1 ADDED\n")
+    assert comes_true(lambda: exported.exists() and exported.read_text() == "1.2.3.1.1.1 ADDED\n")
     assert (INPUTS / "ct1.dcm").read_bytes() == before
     assert server.fsck()["clean"]
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from tests.conftest import GOLDEN, MakeServer
 from tests.support.server import Server, ServerError, free_port
+from tests.support.waiting import comes_true
 
 INPUTS = GOLDEN / "storage/inputs"
 CT = INPUTS / "CT_small.dcm"
@@ -25,10 +25,7 @@ STUDY = {"CT": "1.3.6.1.4.1.5962.1.2.1.20040119072730.12322"}
 
 def until(condition: Any, what: str, server: Server) -> None:
     """Wait for something that a thread of the server does soon."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}\n{server.log_tail()}"
-        time.sleep(0.05)
+    assert comes_true(condition), f"{what}\n{server.log_tail()}"
 
 
 def patients(server: Server) -> list[str]:

@@ -20,6 +20,7 @@ from tests.crash.receivers import Receiver
 from tests.support import dimse
 from tests.support.objects import STORAGE, TestObject, make_series
 from tests.support.server import Server
+from tests.support.waiting import comes_true
 
 WORKERS = 16
 SIZES = [2_000, 40_000, 200_000]
@@ -140,10 +141,8 @@ def _assert_agrees(server: Server, expected: dict[str, TestObject]) -> None:
 
 def _wait_for_removal(server: Server, known: set[str]) -> None:
     """Deleted files go in the background, soon."""
-    deadline = time.monotonic() + 20
-    while set(server.files()) != known:
-        assert time.monotonic() < deadline, f"still there: {set(server.files()) - known}"
-        time.sleep(0.05)
+    gone = comes_true(lambda: set(server.files()) == known)
+    assert gone, f"still there: {set(server.files()) - known}"
 
 
 def test_one_instance_from_many_sides(server: Server) -> None:

@@ -8,7 +8,8 @@ import pytest
 from pydicom import Dataset
 
 from tests.conftest import MakeServer
-from tests.integration.test_routing import Receiver, image, send, start, stored, wait_for, waiting
+from tests.integration.test_routing import Receiver, image, send, start, stored, waiting
+from tests.support.waiting import comes_true
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "openrem.md"
 LAUNCH = '#!/bin/sh\necho "$@" >> ROOT/launched\n'
@@ -39,8 +40,8 @@ def test_a_program_runs_once_for_a_patient_that_is_complete(
     send(server, [patient_image("1", n) for n in range(3)] + [patient_image("2", 0)])
     send(server, [patient_image("1", 3)])
     launched = tmp_path / "launched"
-    assert wait_for(lambda: launched.exists() and len(launched.read_text().splitlines()) == 2)
-    assert wait_for(lambda: waiting(server) == 0)
+    assert comes_true(lambda: launched.exists() and len(launched.read_text().splitlines()) == 2)
+    assert comes_true(lambda: waiting(server) == 0)
     lines = sorted(launched.read_text().splitlines())
     for number, text in enumerate(lines, start=1):
         fields = text.split("::")
@@ -58,10 +59,10 @@ def test_a_study_goes_out_once_after_a_restart(make_server: MakeServer) -> None:
     server.kill()
     server.start()
     send(server, [patient_image("1", 3)])
-    assert wait_for(lambda: waiting(server) == 4)
+    assert comes_true(lambda: waiting(server) == 4)
     receiver.start()
     try:
-        assert wait_for(lambda: waiting(server) == 0)
+        assert comes_true(lambda: waiting(server) == 0)
         assert sorted(receiver.received) == [f"1.2.778.1.{n}" for n in range(4)]
     finally:
         receiver.stop()
@@ -75,7 +76,7 @@ def test_copies_that_are_sent_can_be_changed(make_server: MakeServer) -> None:
     server = start(make_server, receiver, f"ImportConverter0 = {line}")
     send(server, [patient_image("1", n) for n in range(2)])
     try:
-        assert wait_for(lambda: len(receiver.received) == 2 and waiting(server) == 0)
+        assert comes_true(lambda: len(receiver.received) == 2 and waiting(server) == 0)
     finally:
         receiver.stop()
     assert not any(uid.startswith("1.2.778") for uid in receiver.received)
@@ -85,7 +86,7 @@ def test_copies_that_are_sent_can_be_changed(make_server: MakeServer) -> None:
 def test_objects_are_deleted_by_selection(make_server: MakeServer) -> None:
     server = make_server(ini=["ImportConverter0 = delete patient sop 1.2.778.1.1 after 1"])
     send(server, [patient_image("1", n) for n in range(3)])
-    assert wait_for(lambda: waiting(server) == 0 and stored(server) == 2)
+    assert comes_true(lambda: waiting(server) == 0 and stored(server) == 2)
 
 
 @pytest.mark.peers
@@ -101,4 +102,4 @@ def test_objects_are_fetched(make_server: MakeServer) -> None:
     source.start(), target.start()
     send(source, [patient_image("1", n) for n in range(3)])
     send(target, [patient_image("1", 0)])
-    assert wait_for(lambda: stored(target) == 3)
+    assert comes_true(lambda: stored(target) == 3)

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeServer
-from tests.integration.test_routing import encoded, image, wait_for, waiting
+from tests.integration.test_routing import encoded, image, waiting
 from tests.support.dimse import CT_IMAGE, IMPLICIT_LE, Association, DimseError
 from tests.support.receiver import ReceiverProcess
 from tests.support.server import Server
+from tests.support.waiting import comes_true
 
 BATCH = 50
 PATIENCE_S = 900.0
@@ -74,20 +75,20 @@ def test_every_image_arrives(
     try:
         for kill in range(1, kills + 1):
             goal = kill * images // (kills + 2)
-            assert wait_for(lambda goal=goal: len(receiver.received()) >= goal, PATIENCE_S)
+            assert comes_true(lambda goal=goal: len(receiver.received()) >= goal, PATIENCE_S)
             server.kill()
             resent |= sender.doubtful
             server.start()
             goal += images // (3 * kills + 6)
-            assert wait_for(lambda goal=goal: len(receiver.received()) >= goal, PATIENCE_S)
+            assert comes_true(lambda goal=goal: len(receiver.received()) >= goal, PATIENCE_S)
             receiver.kill()
             time.sleep(0.5)
             receiver.start()
         sender.join(PATIENCE_S)
         assert len(sender.stored) == images
         wanted = set(sender.stored)
-        assert wait_for(lambda: wanted <= set(receiver.received()), PATIENCE_S)
-        assert wait_for(lambda: waiting(server) == 0, PATIENCE_S)
+        assert comes_true(lambda: wanted <= set(receiver.received()), PATIENCE_S)
+        assert comes_true(lambda: waiting(server) == 0, PATIENCE_S)
     finally:
         sender.left.clear()
         sender.join(PATIENCE_S)

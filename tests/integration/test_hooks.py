@@ -11,8 +11,9 @@ from pydicom import dcmread
 from pyserver.control import ControlClient
 from tests.conftest import GOLDEN, MakeServer
 from tests.integration.test_delayed import patient_image
-from tests.integration.test_routing import send, wait_for, waiting
+from tests.integration.test_routing import send, waiting
 from tests.support.server import Server
+from tests.support.waiting import comes_true
 
 INPUTS = GOLDEN / "scripting" / "inputs"
 SCP = '#!/bin/sh\necho "$@" >> ROOT/called\nfor last; do :; done\n'
@@ -111,11 +112,11 @@ def test_a_study_is_submitted_by_scp(make_server: MakeServer, tmp_path: Path) ->
     send(server, [patient_image("1", n) for n in range(3)])
     control = ControlClient(server.home)
     # The target says no: nothing is lost.
-    assert wait_for(lambda: len(control.call("dead_letters")) == 1)
+    assert comes_true(lambda: len(control.call("dead_letters")) == 1)
     assert "scp: exit code 7" in control.call("dead_letters")[0]["reason"]
     (tmp_path / "open").touch()
     assert control.call("queue_retry", numbers=[]) == 1
-    assert wait_for(lambda: waiting(server) == 0)
+    assert comes_true(lambda: waiting(server) == 0)
     called = (tmp_path / "called").read_text().splitlines()
     assert len(called) == 2
     words = called[-1].split()
@@ -133,5 +134,5 @@ def test_delayed_work_is_done_on_several_threads(make_server: MakeServer, tmp_pa
     line = f"ImportConverter0 = process patient after 1 by {meets} %i"
     server = make_server(ini=[line, "DelayedForwarderThreads = 2"])
     send(server, [patient_image(patient, 0) for patient in ("1", "2")])
-    assert wait_for(lambda: waiting(server) == 0 and len(list(tmp_path.glob("met-*"))) == 2)
+    assert comes_true(lambda: waiting(server) == 0 and len(list(tmp_path.glob("met-*"))) == 2)
     assert ControlClient(server.home).call("dead_letters") == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import pytest
 from pydicom import Dataset
@@ -19,6 +18,7 @@ from tests.support.dataset import Part10, read_file, values
 from tests.support.receivers import Received, move_all, receivers, store_inputs, stored_objects
 from tests.support.samples import INPUTS
 from tests.support.server import Server, free_port
+from tests.support.waiting import comes_true
 
 pytestmark = pytest.mark.peers
 
@@ -48,10 +48,7 @@ def test_a_lossy_object_may_have_a_uid_of_its_own(make_server: MakeServer) -> No
         assert server.cli_json("add", str(INPUTS / f"{names[0]}.dcm"))["added"] == 1
         stored = stored_objects(server)
         (uid,) = set(stored) - set(sent)
-        deadline = time.monotonic() + 20
-        while uid not in received[port].objects and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert uid in received[port].objects
+        assert comes_true(lambda: uid in received[port].objects)
     assert len(stored) == 2
     part = stored[uid]
     (original,) = set(sent) - set(stored)
@@ -98,9 +95,7 @@ def test_what_is_sent_lossy_has_a_uid_of_its_own_too(make_server: MakeServer) ->
         pool = make_pool(CodecSettings(processes=1, lossy_new_uid=True))
         answer = _native.send(peer, "SENDER", [str(server.path(file))], codecs=pool)
         assert answer["sent"] == 1, answer
-        deadline = time.monotonic() + 20
-        while not received[forwarded].objects and time.monotonic() < deadline:
-            time.sleep(0.05)
+        assert comes_true(lambda: received[forwarded].objects)
     assert set(received[exact].objects) == {original}
     # By whatever way it goes, the object becomes the same one.
     ((uid, part),) = received[lossy].objects.items()

@@ -15,8 +15,8 @@ import pytest
 
 from pyserver.control import ControlClient
 from tests.conftest import GOLDEN, MakeServer
-from tests.integration.test_routing import wait_for
 from tests.support.server import Server
+from tests.support.waiting import comes_true
 
 INPUTS = GOLDEN / "scripting" / "inputs"
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "openrem.md"
@@ -84,4 +84,4 @@ def test_an_object_that_cannot_be_handed_over_is_kept(server: Server, tmp_path: 
     send(server, "mg1.dcm")
     rows = ControlClient(server.home).call("dump", table="DICOMImages")
     assert len(rows) == 1
-    assert wait_for(lambda: "the object is kept" in server.log_tail())
+    assert comes_true(lambda: "the object is kept" in server.log_tail())

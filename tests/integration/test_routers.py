@@ -12,10 +12,11 @@ from pydicom import Dataset
 
 from pyserver.control import ControlClient
 from tests.conftest import MakeServer
-from tests.integration.test_routing import encoded, wait_for, waiting
+from tests.integration.test_routing import encoded, waiting
 from tests.support.dimse import IMPLICIT_LE, Association
 from tests.support.receiver import ReceiverProcess
 from tests.support.server import Server
+from tests.support.waiting import comes_true
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "routing.md"
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -93,11 +94,11 @@ def test_by_modality_station_and_sender(
     send(server, ct, mr, plan)
     send(server, emergency, calling="ER_1")
     first, second, viewer = (receivers[n] for n in ("SERVER1", "SERVER2", "VIEWER"))
-    assert wait_for(lambda: set(first.received()) >= uids(ct, plan))
-    assert wait_for(lambda: set(second.received()) >= uids(mr, emergency))
+    assert comes_true(lambda: set(first.received()) >= uids(ct, plan))
+    assert comes_true(lambda: set(second.received()) >= uids(mr, emergency))
     # The study of the emergency image, with all that it has.
-    assert wait_for(lambda: set(viewer.received()) == uids(ct, mr, plan, emergency))
-    assert wait_for(lambda: waiting(server) == 0)
+    assert comes_true(lambda: set(viewer.received()) == uids(ct, mr, plan, emergency))
+    assert comes_true(lambda: waiting(server) == 0)
     assert {row[1] for row in second.rows()} == {JPEG_LOSSLESS}
     titles = {row[0]: row[2:] for row in first.rows()}
     assert titles[str(plan.SOPInstanceUID)] == ["MYSERVER", "RTSERVER"]
@@ -128,15 +129,15 @@ def test_two_servers_at_night_without_a_loop(make_server: MakeServer) -> None:
     send(one, here)
     send(two, there)
     # Deferred: tried again and again, and not sent.
-    assert wait_for(lambda: waiting(one) == waiting(two) == 1)
+    assert comes_true(lambda: waiting(one) == waiting(two) == 1)
     time.sleep(2.5)
     assert waiting(one) == waiting(two) == 1
     configure(free)
     for server, _ in servers:
         assert ControlClient(server.home).call("reload")["reloaded"]
     for server, _ in servers:
-        assert wait_for(lambda server=server: stored(server) == uids(here, there))
-        assert wait_for(lambda server=server: waiting(server) == 0)
+        assert comes_true(lambda server=server: stored(server) == uids(here, there))
+        assert comes_true(lambda server=server: waiting(server) == 0)
     time.sleep(1.0)
     # Each object went over once and did not come back.
     for server, uid in ((one, there), (two, here)):
@@ -195,8 +196,8 @@ def test_a_plan_fetches_what_belongs_to_it(
     send(archive, structures, stranger, *images)
     send(router, plan, other)
     machine = receivers["XVI_A2"]
-    assert wait_for(lambda: set(machine.received()) == uids(plan, structures, *images))
-    assert wait_for(lambda: waiting(router) == 0)
+    assert comes_true(lambda: set(machine.received()) == uids(plan, structures, *images))
+    assert comes_true(lambda: waiting(router) == 0)
     assert stored(router) == uids(plan, other, structures, *images)
     dead = ControlClient(router.home).call("dead_letters")
     assert dead == []
@@ -220,14 +221,14 @@ def test_through_without_a_database(
     send(server, *ct[2:], mr[2])
     # One peer is down: what is for it is spooled, the other gets its own at once.
     assert set(receivers["SERVER2"].received()) == uids(*mr)
-    assert len(files(server)) == 2 and wait_for(lambda: waiting(server) == 2)
+    assert len(files(server)) == 2 and comes_true(lambda: waiting(server) == 2)
     if kills:
         server.kill()
         server.start()
     receivers["SERVER1"].start()
-    assert wait_for(lambda: set(receivers["SERVER1"].received()) == uids(*ct))
-    assert wait_for(lambda: waiting(server) == 0)
-    assert wait_for(lambda: files(server) == [])
+    assert comes_true(lambda: set(receivers["SERVER1"].received()) == uids(*ct))
+    assert comes_true(lambda: waiting(server) == 0)
+    assert comes_true(lambda: files(server) == [])
 
 
 def files(server: Server) -> list[str]:
@@ -241,11 +242,11 @@ def test_mirrors_follow_and_wait(make_server: MakeServer, tmp_path: Path) -> Non
     lines = ["MIRRORDevices = 1", f"MIRRORDevice0 = {mirror}", *SOON]
     server = make_server(ini=lines)
     send(server, picture(1))
-    assert wait_for(lambda: waiting(server) == 1)
+    assert comes_true(lambda: waiting(server) == 1)
     server.kill()
     mirror.unlink()
     server.start()
-    assert wait_for(lambda: waiting(server) == 0 and any(mirror.rglob("*.dcm")))
+    assert comes_true(lambda: waiting(server) == 0 and any(mirror.rglob("*.dcm")))
     (copy,) = mirror.rglob("*.dcm")
     (original,) = server.data.rglob("*.dcm")
     assert copy.read_bytes() == original.read_bytes()

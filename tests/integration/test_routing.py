@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from pyserver.control import ControlClient
 from tests.conftest import MakeServer
 from tests.support.dimse import CT_IMAGE, IMPLICIT_LE, Association
 from tests.support.server import Server, free_port
+from tests.support.waiting import comes_true
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "procedure-codes.md"
 CODES = [f"CTCODE{n:02}" for n in range(15)]
-PATIENCE_S = 20.0
 
 
 class Receiver:
@@ -108,15 +107,6 @@ def send(server: Server, images: list[Dataset]) -> None:
             assert peer.store(CT_IMAGE, uid, IMPLICIT_LE, encoded(dataset)).status == 0
 
 
-def wait_for(holds: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def start(make_server: MakeServer, receiver: Receiver, *ini: str) -> Server:
     peers = [f"REGION 127.0.0.1 {receiver.port} un"]
     server = make_server(ini=ini, peers=peers, start=False)
@@ -153,8 +143,8 @@ def test_export_converters_forward_the_codes_and_keep_everything(
     server = start(make_server, receiver, *lines("Export"))
     made, wanted = images()
     send(server, made)
-    assert wait_for(lambda: len(receiver.received) >= len(wanted))
-    assert wait_for(lambda: waiting(server) == 0)
+    assert comes_true(lambda: len(receiver.received) >= len(wanted))
+    assert comes_true(lambda: waiting(server) == 0)
     assert sorted(receiver.received) == sorted(wanted)
     assert stored(server) == len(made)
 
@@ -179,8 +169,8 @@ def test_a_gateway_keeps_what_it_cannot_deliver(
     send(server, [image(1, 1, CODES[0]), image(2, 1, "CTOTHER"), image(3, 2, CODES[1])])
     assert stored(server) == 2
     receiver.start()
-    assert wait_for(lambda: len(receiver.received) == 2)
-    assert wait_for(lambda: waiting(server) == 0)
+    assert comes_true(lambda: len(receiver.received) == 2)
+    assert comes_true(lambda: waiting(server) == 0)
 
 
 @pytest.mark.peers
@@ -194,11 +184,11 @@ def test_no_export_is_lost_by_kill_or_by_a_receiver_that_is_down(
     server.start()
     send(server, made[20:])
     receiver.start()
-    assert wait_for(lambda: len(set(receiver.received)) >= 10)
+    assert comes_true(lambda: len(set(receiver.received)) >= 10)
     server.kill()
     server.start()
-    assert wait_for(lambda: set(receiver.received) == set(wanted))
-    assert wait_for(lambda: waiting(server) == 0)
+    assert comes_true(lambda: set(receiver.received) == set(wanted))
+    assert comes_true(lambda: waiting(server) == 0)
 
 
 @pytest.mark.peers
@@ -209,16 +199,16 @@ def test_what_is_refused_becomes_a_dead_letter_that_can_be_sent_again(
     receiver.start()
     server = start(make_server, receiver, *lines("Export"))
     send(server, [image(1, 1, CODES[0]), image(2, 1, CODES[1])])
-    assert wait_for(lambda: len(server.cli_json("queue", "list")) == 2)
+    assert comes_true(lambda: len(server.cli_json("queue", "list")) == 2)
     letters = server.cli_json("queue", "list")
     assert "a700" in letters[0]["reason"]
     server.restart()
     assert [x["number"] for x in server.cli_json("queue", "list")] == [x["number"] for x in letters]
     receiver.status = 0
     assert server.cli_json("queue", "retry", str(letters[0]["number"])) == {"count": 1}
-    assert wait_for(lambda: len(receiver.received) == 1)
+    assert comes_true(lambda: len(receiver.received) == 1)
     assert server.cli_json("queue", "drop") == {"count": 1}
-    assert wait_for(lambda: waiting(server) == 0)
+    assert comes_true(lambda: waiting(server) == 0)
     server.restart()
     assert waiting(server) == 0
 
@@ -240,6 +230,6 @@ def test_what_a_conquest_server_left_is_taken_over(
         [f"REGION 127.0.0.1 {receiver.port} un"],
     )
     server.start()
-    assert wait_for(lambda: receiver.received == ["1.2.777.1.2"])
+    assert comes_true(lambda: receiver.received == ["1.2.777.1.2"])
     assert (server.home / "ExportFailures5678_0.taken").exists()
-    assert wait_for(lambda: waiting(server) == 0)
+    assert comes_true(lambda: waiting(server) == 0)

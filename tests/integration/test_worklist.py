@@ -11,10 +11,10 @@ from pynetdicom import AE
 from pyserver.cli import dgate
 from pyserver.control import ControlClient
 from tests.conftest import GOLDEN, MakeServer
-from tests.integration.test_routing import wait_for
 from tests.support import dimse
 from tests.support.peers import missing, run
 from tests.support.server import Server
+from tests.support.waiting import comes_true
 from tests.support.worklist import WORKLIST_FIND, find, keys, order, write_orders
 
 INPUTS = GOLDEN / "scripting" / "inputs"
@@ -141,8 +141,8 @@ def test_dropped_and_added_files(make_server: MakeServer, tmp_path: Path) -> Non
     dropped = server.home / "data" / "incoming" / "dropped.hl7"
     dropped.parent.mkdir(exist_ok=True)
     write_orders(dropped, order("A2", "B"))
-    assert wait_for(lambda: accessions(server, keys()) == ["A1", "A2"])
-    assert wait_for(lambda: not dropped.exists())
+    assert comes_true(lambda: accessions(server, keys()) == ["A1", "A2"])
+    assert comes_true(lambda: not dropped.exists())
 
 
 def test_strangers_do_not_see_it(make_server: MakeServer) -> None:

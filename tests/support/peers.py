@@ -19,6 +19,7 @@ from bench.programs import find
 from tests.support import dimse
 from tests.support.dataset import Part10, read_file, values
 from tests.support.server import free_port
+from tests.support.waiting import Patience
 from tools.bound import bound
 
 RUN_SECONDS = 60.0
@@ -83,13 +84,13 @@ class Daemon:
                 cwd=self.folder,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + READY_SECONDS
+        patience = Patience(READY_SECONDS)
         while True:
             try:
                 self.check_ready()
                 return
             except (OSError, dimse.DimseError) as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
+                if self._process.poll() is not None or not patience.lasts():
                     self.stop()
                     log_text = self.log.read_text(errors="replace")[-2000:]
                     raise PeerError(f"{self.aet} did not start: {log_text}") from error

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.support.server import free_port
+from tests.support.waiting import comes_true
 from tools.bound import bound
 
 ROOT = Path(__file__).parents[2]
@@ -33,10 +34,7 @@ class ReceiverProcess:
         command = [sys.executable, "-m", "tests.support.receiver"]
         command += [str(self.port), str(self._file), self.title]
         self._process = subprocess.Popen(bound(command), cwd=ROOT)
-        deadline = time.monotonic() + START_S
-        while not ready.exists():
-            assert time.monotonic() < deadline, "the receiver does not start"
-            time.sleep(0.02)
+        assert comes_true(ready.exists, START_S), "the receiver does not start"
         return self
 
     def kill(self) -> None:

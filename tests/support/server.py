@@ -21,6 +21,7 @@ from typing import Any
 from pyserver.archive import TABLES
 from pyserver.control import ControlClient
 from tests.support import dimse
+from tests.support.waiting import Patience
 from tools.bound import bound
 from tools.ports import free_port
 
@@ -105,7 +106,7 @@ class Server:
         return self
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        patience = Patience(START_SECONDS)
         while True:
             try:
                 dimse.echo(self.address, called=self.aet)
@@ -114,7 +115,7 @@ class Server:
                 if self.process.poll() is not None:
                     code = self.process.returncode
                     raise ServerError(f"it ended with {code}:\n{self.log_tail()}") from error
-                if time.monotonic() > deadline:
+                if not patience.lasts():
                     self.kill()
                     raise ServerError(f"no C-ECHO answer: {error}\n{self.log_tail()}") from error
                 time.sleep(0.02)

@@ -126,7 +126,17 @@ pub(crate) fn edit_elements(
         (true, None) => {}
         (false, _) => edit_sequence(&mut out, old.as_ref(), encoding, *step, rest, value)?,
     }
-    let after = copied + old.as_ref().map_or(0, whole_bytes);
+    let mut after = copied + old.as_ref().map_or(0, whole_bytes);
+    if rest.is_empty() && old.is_some() {
+        // What is replaced or removed is not to stay in an element that comes again.
+        for element in Elements::new(bytes, encoding) {
+            let element = element?;
+            if element.head.tag == step.tag && element.offset >= after {
+                out.extend_from_slice(bytes.get(after..element.offset).unwrap_or_default());
+                after = element.offset + whole_bytes(&element);
+            }
+        }
+    }
     out.extend_from_slice(bytes.get(after..).unwrap_or_default());
     Ok(out)
 }

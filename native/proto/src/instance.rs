@@ -222,8 +222,25 @@ impl Instance {
         if new != before {
             self.splice(tag, old, &new);
         }
+        if path.is_top() {
+            self.drop_repeats(tag, value.is_some());
+        }
         self.changed = true;
         Ok(())
+    }
+
+    /// Removes elements that come again: what a rule replaced or removed is not to stay in a second one.
+    fn drop_repeats(&mut self, tag: Tag, keep_first: bool) {
+        loop {
+            let elements = self.header.elements();
+            let first = elements.partition_point(|element| element.tag < tag);
+            let repeat = elements.get(first + usize::from(keep_first));
+            let Some(repeat) = repeat.filter(|element| element.tag == tag) else {
+                return;
+            };
+            let extent = self.extent(repeat);
+            self.splice(tag, extent, &[]);
+        }
     }
 
     /// Bytes of a whole element in the header.

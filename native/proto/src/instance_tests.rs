@@ -157,6 +157,66 @@ fn an_edited_object_is_the_object_with_the_edit() {
 }
 
 #[test]
+fn what_is_replaced_or_removed_stays_in_no_repeated_element() {
+    for syntax in SYNTAXES {
+        let encoding = syntax.encoding();
+        let item = [b"AB", b"CD"].map(|code| {
+            let mut inner = Vec::new();
+            put(&mut inner, Tag::new(0x0008, 0x0100), Vr::Sh, code, encoding);
+            inner
+        });
+        let mut sequence = Vec::new();
+        crate::edit_path::put_item(&mut sequence, &item.concat(), false, encoding);
+        let mut dataset = Vec::new();
+        put(&mut dataset, Tag::SOP_CLASS_UID, Vr::Ui, b"1.2\0", encoding);
+        for _ in 0..3 {
+            put(
+                &mut dataset,
+                Tag::SOP_INSTANCE_UID,
+                Vr::Ui,
+                b"1.2.3\0",
+                encoding,
+            );
+            put(
+                &mut dataset,
+                Tag::new(0x0008, 0x1032),
+                Vr::Sq,
+                &sequence,
+                encoding,
+            );
+            put(
+                &mut dataset,
+                Tag::PATIENT_NAME,
+                Vr::Pn,
+                b"Doe^John",
+                encoding,
+            );
+        }
+        let mut edited = instance(&dataset, syntax);
+        edited.set(&"0008,0018".parse().unwrap(), "1.2.4").unwrap();
+        edited
+            .set(&"0008,1032.0/0008,0100".parse().unwrap(), "EF")
+            .unwrap();
+        edited.delete(&"0010,0010".parse().unwrap()).unwrap();
+        let again = instance(&whole(&edited, &dataset), syntax);
+        assert_eq!(again.header().bytes(), edited.header().bytes());
+        assert_eq!(again.header().elements(), edited.header().elements());
+        assert_eq!(text(&again, "0008,0018").as_deref(), Some("1.2.4"));
+        assert_eq!(text(&again, "0010,0010"), None);
+        let found = |wanted: &[u8]| {
+            let bytes = again.header().bytes();
+            bytes
+                .windows(wanted.len())
+                .filter(|part| *part == wanted)
+                .count()
+        };
+        assert_eq!((found(b"1.2.3\0"), found(b"Doe^John")), (0, 0));
+        // Of the first sequence, no trace of either; the others were not named.
+        assert_eq!((found(b"EF"), found(b"AB"), found(b"CD")), (1, 2, 2));
+    }
+}
+
+#[test]
 fn refused_edits_change_nothing() {
     let syntax = TransferSyntax::ExplicitLittleEndian;
     let dataset = object(syntax);

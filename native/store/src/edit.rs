@@ -88,6 +88,7 @@ pub fn splice(elements: &[u8], encoding: Encoding, edits: &Edits) -> Vec<u8> {
     if let Some(id) = &edits.patient_id {
         todo.push((Tag::PATIENT_ID, Vr::Lo, id));
     }
+    let edited: Vec<Tag> = todo.iter().map(|(tag, ..)| *tag).collect();
     let mut copied = 0;
     let copy_up_to = |out: &mut Vec<u8>, copied: &mut usize, offset: usize| {
         out.extend_from_slice(elements.get(*copied..offset).unwrap_or_default());
@@ -100,13 +101,12 @@ pub fn splice(elements: &[u8], encoding: Encoding, edits: &Edits) -> Vec<u8> {
             }
             copy_up_to(&mut out, &mut copied, element.offset);
             put_text(&mut out, tag, vr, value, encoding);
-            if element.head.tag == tag {
-                copied += element_bytes(&element);
-            }
             todo.remove(0);
         }
-        if todo.is_empty() {
-            break;
+        // Also where it comes again: two values for the patient would make the object unreadable.
+        if edited.contains(&element.head.tag) {
+            copy_up_to(&mut out, &mut copied, element.offset);
+            copied += element_bytes(&element);
         }
     }
     copy_up_to(&mut out, &mut copied, elements.len());
@@ -239,6 +239,28 @@ mod tests {
         let wanted = edits(Some(b""), Some(b"N"), |_| {});
         let expected = object(element(Tag::PATIENT_ID, Vr::Lo, EMPTY_PATIENT_ID, encoding));
         assert_eq!(splice(&object(id), encoding, &wanted), expected);
+    }
+
+    #[test]
+    fn an_id_that_comes_again_is_replaced_with_it() {
+        let encoding = Encoding::EXPLICIT_LE;
+        let again = [
+            object(Some(b"0012345678"), None, encoding),
+            element(Tag::PATIENT_ID, Vr::Lo, b"0012345678", encoding),
+            element(Tag::STUDY_ID, Vr::Sh, b"S1", encoding),
+        ];
+        let expected = [
+            object(Some(b"12345678"), None, encoding),
+            element(Tag::STUDY_ID, Vr::Sh, b"S1", encoding),
+        ];
+        let wanted = Edits {
+            patient_id: Some(b"12345678".to_vec()),
+            patient_name: None,
+        };
+        assert_eq!(
+            splice(&again.concat(), encoding, &wanted),
+            expected.concat()
+        );
     }
 
     #[test]
