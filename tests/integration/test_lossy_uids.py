@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from pydicom import Dataset
 from pynetdicom import AE, build_role, evt
