@@ -26,6 +26,9 @@ use crate::index::Index;
 const ROWS_PER_PORTION: usize = 256;
 /// When stores not yet settled block a portion, it is tried again after this.
 const BLOCKED_PAUSE: Duration = Duration::from_millis(1100);
+/// However long a portion took: where a sync waits for minutes behind other programs, or the process stood still,
+/// half of the disk is not what this would spare.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// After a failure.
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -130,7 +133,7 @@ impl Worker {
             let started = Instant::now();
             let pause = match self.portion() {
                 Ok(Portion::Done) => None,
-                Ok(Portion::More) => Some(started.elapsed()),
+                Ok(Portion::More) => Some(started.elapsed().min(PAUSE_MAX)),
                 Ok(Portion::Blocked) => Some(BLOCKED_PAUSE),
                 Err(_) => Some(FAILURE_PAUSE),
             };
