@@ -10,10 +10,10 @@ use crate::heads::{ImageRow, ParentHead};
 use crate::index::WriteTxn;
 use crate::index_error::IndexError;
 use crate::lmdb::Table;
-use crate::lookup::{entry, key_of};
+use crate::lookup::{key_of, patient_entry};
 use crate::parents::parent_table;
 use crate::row::{ColumnIter, column, put_column};
-use crate::schema::{ImageKey, Level, file_key, kid_key, kid_of, text_key, tomb_key, uid_key};
+use crate::schema::{ImageKey, Level, file_key, kid_key, kid_of, text_key, tomb_key};
 
 /// What to delete: one row by its exact identifier, with everything below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,16 +308,9 @@ impl WriteTxn<'_> {
         let row = row.ok_or(IndexError::Corrupt("parent row"))?.to_vec();
         let (head, columns) = ParentHead::split(&row)?;
         let id = key_of(self.index.layout(), level, columns);
-        if entry(&tables, &self.txn, level, id)? == Some(number) {
-            match level {
-                Level::Patient => tables.patient_ids.delete(&mut self.txn, &text_key(id))?,
-                Level::Study => tables
-                    .study_uids
-                    .delete(&mut self.txn, uid_key(id).as_bytes())?,
-                Level::Series | Level::Image => tables
-                    .series_uids
-                    .delete(&mut self.txn, uid_key(id).as_bytes())?,
-            };
+        // Of studies and series only hints are left, which lead nowhere.
+        if level == Level::Patient && patient_entry(&tables, &self.txn, id)? == Some(number) {
+            tables.patient_ids.delete(&mut self.txn, &text_key(id))?;
         }
         self.move_search(level, number, columns, &[])?;
         table.delete(&mut self.txn, &number.to_be_bytes())?;

@@ -10,7 +10,7 @@ use crate::index_error::IndexError;
 use crate::lookup::key_of;
 use crate::parents::{Parent, SeriesPath};
 use crate::row::merge;
-use crate::schema::{ImageKey, Level, kid_key, text_key, uid_key};
+use crate::schema::{ImageKey, Level, kid_key, text_key};
 use crate::update::{UpdateRule, inconsistencies};
 
 /// What is entered, and when.
@@ -93,11 +93,8 @@ impl WriteTxn<'_> {
     fn new_study(&mut self, change: Entering<'_>, patient: u32) -> Result<u32, IndexError> {
         self.counters.study += 1;
         let number = self.counters.study;
-        let key = uid_key(&change.rows.study_uid);
+        self.enter_uid(Level::Study, &change.rows.study_uid, number);
         let tables = self.index.tables;
-        tables
-            .study_uids
-            .put(&mut self.txn, key.as_bytes(), &number.to_be_bytes())?;
         if patient != 0 {
             let key = kid_key(patient, number);
             tables.patient_kids.put(&mut self.txn, &key, &[])?;
@@ -117,11 +114,8 @@ impl WriteTxn<'_> {
     ) -> Result<u32, IndexError> {
         self.counters.series += 1;
         let number = self.counters.series;
-        let key = uid_key(&change.rows.series_uid);
+        self.enter_uid(Level::Series, &change.rows.series_uid, number);
         let tables = self.index.tables;
-        tables
-            .series_uids
-            .put(&mut self.txn, key.as_bytes(), &number.to_be_bytes())?;
         let key = kid_key(study, number);
         tables.study_kids.put(&mut self.txn, &key, &[])?;
         for (level, parent) in [(Level::Study, study), (Level::Patient, patient)] {

@@ -10,7 +10,6 @@ use crate::bytes::Reader;
 use crate::index::ReadTxn;
 use crate::index_error::IndexError;
 use crate::lmdb::from_key;
-use crate::lookup::entry;
 use crate::parents::parent_table;
 use crate::plan::{Access, BoundQuery};
 use crate::schema::{ImageKey, Level, SearchKind, search_number, search_prefix};
@@ -199,7 +198,7 @@ impl ReadTxn<'_> {
             }
             Access::Keys(level, ids) => {
                 for id in ids {
-                    let number = entry(tables, &self.txn, *level, id)?;
+                    let number = self.entry(*level, id)?;
                     list.extend(number.map(|number| Candidate::Row(*level, number)));
                 }
             }

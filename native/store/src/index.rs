@@ -20,7 +20,7 @@ use crate::index_error::IndexError;
 use crate::layout::Layout;
 use crate::lmdb::{self, RoTxn, RwTxn, Tables};
 use crate::parents::Parents;
-use crate::schema::{Counters, Level, meta_key};
+use crate::schema::{Counters, FORMAT_VERSION, Level, meta_key};
 use crate::sop_filter::SopFilters;
 use crate::sop_index;
 use crate::sop_memory::SopMemory;
@@ -92,7 +92,7 @@ impl Index {
         options: IndexOptions,
         progress: Progress<'_>,
     ) -> Result<Self, IndexError> {
-        let (env, tables) = lmdb::open(dir, options.map_bytes)?;
+        let (env, tables, format) = lmdb::open(dir, options.map_bytes)?;
         let extractor = Extractor::new(columns);
         let mut index = Self {
             env,
@@ -112,6 +112,10 @@ impl Index {
         let generation = read_generation(&index)?;
         index.generation.store(generation, Ordering::Release);
         index.settle_layout(progress)?;
+        index.settle_sop_state()?;
+        if format != FORMAT_VERSION {
+            index.enter_parent_uids(progress)?;
+        }
         index.load_sop_memory()?;
         Ok(index)
     }

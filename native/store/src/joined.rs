@@ -10,7 +10,6 @@ use crate::heads::{FileFacts, ParentHead};
 use crate::index::ReadTxn;
 use crate::index_error::IndexError;
 use crate::layout::CHARSET;
-use crate::lookup::entry;
 use crate::plan::{Counted, Value};
 use crate::row::column;
 use crate::row_query::CellPlan;
@@ -186,7 +185,7 @@ fn charset_in_index(
         };
         return txn.image_columns(image, owned);
     }
-    let number = entry(&txn.index.tables, &txn.txn, level, key)?;
+    let number = txn.entry(level, key)?;
     let Some(number) = number else {
         return Ok(None);
     };

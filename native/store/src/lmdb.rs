@@ -11,7 +11,7 @@ use heed::types::Bytes;
 use heed::{Database, Env, EnvOpenOptions, PutFlags, WithoutTls};
 
 use crate::index_error::IndexError;
-use crate::schema::{FORMAT_VERSION, meta_key};
+use crate::schema::{FORMAT_OLD, FORMAT_VERSION, meta_key};
 
 /// A table of bytes to bytes; `schema` says what they mean.
 pub type Table = Database<Bytes, Bytes>;
@@ -87,8 +87,6 @@ tables!(
     patient_kids,
     study_kids,
     patient_ids,
-    study_uids,
-    series_uids,
     sop_runs,
     search,
     files,
@@ -102,19 +100,38 @@ tables!(
     uidmods,
 );
 
+/// What format 2 had besides.
+const TABLES_OF_FORMAT_2: [&str; 2] = ["study_uids", "series_uids"];
+
+/// Empties the tables that only format 2 had, where there are any.
+pub fn clear_tables_of_format_2(
+    env: &Env<WithoutTls>,
+    txn: &mut RwTxn<'_>,
+) -> Result<(), heed::Error> {
+    for name in TABLES_OF_FORMAT_2 {
+        let table: Option<Table> = env.open_database(txn, Some(name))?;
+        if let Some(table) = table {
+            table.clear(txn)?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens the environment in `dir` (which must exist), makes absent tables, clears readers of dead
-/// processes and checks the format.
-pub fn open(dir: &Path, map_bytes: usize) -> Result<(Env<WithoutTls>, Tables), IndexError> {
+/// processes and checks the format. Answers its number, which is `FORMAT_VERSION` or `FORMAT_OLD`.
+pub fn open(dir: &Path, map_bytes: usize) -> Result<(Env<WithoutTls>, Tables, u32), IndexError> {
     let env = open_map(dir, map_bytes)?;
     env.clear_stale_readers()?;
     let mut txn = env.write_txn()?;
     let tables = Tables::create(&env, &mut txn)?;
     let format = tables.meta.get(&txn, meta_key::FORMAT)?;
-    match format.map(|bytes| bytes.try_into().map(u32::from_be_bytes)) {
-        None => tables
-            .meta
-            .put(&mut txn, meta_key::FORMAT, &FORMAT_VERSION.to_be_bytes())?,
-        Some(Ok(FORMAT_VERSION)) => {}
+    let format = match format.map(|bytes| bytes.try_into().map(u32::from_be_bytes)) {
+        None => {
+            let record = FORMAT_VERSION.to_be_bytes();
+            tables.meta.put(&mut txn, meta_key::FORMAT, &record)?;
+            FORMAT_VERSION
+        }
+        Some(Ok(known @ (FORMAT_VERSION | FORMAT_OLD))) => known,
         Some(Ok(found)) => {
             return Err(IndexError::Format {
                 found,
@@ -122,9 +139,9 @@ pub fn open(dir: &Path, map_bytes: usize) -> Result<(Env<WithoutTls>, Tables), I
             });
         }
         Some(Err(_)) => return Err(IndexError::Corrupt("format record")),
-    }
+    };
     txn.commit()?;
-    Ok((env, tables))
+    Ok((env, tables, format))
 }
 
 /// Opens the map, in less address space where the system does not grant so much.
@@ -135,7 +152,7 @@ fn open_map(dir: &Path, map_bytes: usize) -> Result<Env<WithoutTls>, heed::Error
         options
             .map_size(map_bytes)
             .max_readers(READERS_MAX)
-            .max_dbs(TABLE_COUNT);
+            .max_dbs(TABLE_COUNT + TABLES_OF_FORMAT_2.len() as u32);
         // SAFETY: the map is only unsound when the file changes underneath it; the archive's lock on the
         // index folder keeps other writers of this program out, and no flag that relaxes LMDB's own rules
         // is set.

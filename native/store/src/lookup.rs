@@ -1,4 +1,4 @@
-//! From identifiers to row numbers. A lookup entry may point at a row that is dead; every function here
+//! From identifiers to row numbers. A lookup entry may point at a row that is dead; what looks for live rows
 //! ends by asking whether the row and its ancestors are alive.
 
 use crate::extract::printable;
@@ -6,33 +6,23 @@ use crate::heads::ParentHead;
 use crate::index::{ReadTxn, WriteTxn};
 use crate::index_error::IndexError;
 use crate::layout::Layout;
-use crate::lmdb::{Table, Tables};
+use crate::lmdb::Tables;
 use crate::parents::parent_table;
 use crate::row::column;
-use crate::schema::{ImageKey, Level, text_key, uid_key};
-use crate::sop_state::read_state;
+use crate::schema::{ImageKey, Level, text_key};
+use crate::sop_state::{SopState, read_state};
 
-/// Reads a row number out of a lookup table.
-fn number(table: Table, txn: &heed::RoTxn<'_>, key: &[u8]) -> Result<Option<u32>, IndexError> {
-    let bytes = table.get(txn, key)?;
+/// Number that a patient ID points at, dead or alive.
+pub(crate) fn patient_entry(
+    tables: &Tables,
+    txn: &heed::RoTxn<'_>,
+    id: &[u8],
+) -> Result<Option<u32>, IndexError> {
+    let bytes = tables.patient_ids.get(txn, &text_key(id))?;
     let number = bytes.map(|b| b.try_into().map(u32::from_be_bytes));
     number
         .transpose()
         .map_err(|_| IndexError::Corrupt("lookup entry"))
-}
-
-/// Number that an identifier of a patient, study or series points at, dead or alive.
-pub(crate) fn entry(
-    tables: &Tables,
-    txn: &heed::RoTxn<'_>,
-    level: Level,
-    id: &[u8],
-) -> Result<Option<u32>, IndexError> {
-    match level {
-        Level::Patient => number(tables.patient_ids, txn, &text_key(id)),
-        Level::Study => number(tables.study_uids, txn, uid_key(id).as_bytes()),
-        Level::Series | Level::Image => number(tables.series_uids, txn, uid_key(id).as_bytes()),
-    }
 }
 
 /// Identifier in a row's columns.
@@ -64,22 +54,41 @@ impl ReadTxn<'_> {
         }
     }
 
+    /// Number of the youngest patient, study or series with this identifier, dead or alive.
+    pub(crate) fn entry(&self, level: Level, id: &[u8]) -> Result<Option<u32>, IndexError> {
+        if level == Level::Patient {
+            return patient_entry(&self.index.tables, &self.txn, id);
+        }
+        let state = self.sop_state()?;
+        let hash = state.hash(level, id);
+        for number in self.index.lookup_parents(&self.txn, state, level, hash)? {
+            let row = self.parent_row(level, number)?;
+            if row.is_some_and(|(_, columns)| key_of(self.index.layout(), level, columns) == id) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
     /// Number of a live patient, study or series.
     pub fn find_row(&self, level: Level, id: &[u8]) -> Result<Option<u32>, IndexError> {
-        let Some(number) = entry(&self.index.tables, &self.txn, level, id)? else {
+        let Some(number) = self.entry(level, id)? else {
             return Ok(None);
         };
         Ok(self.is_live(level, number)?.then_some(number))
     }
 
+    fn sop_state(&self) -> Result<&SopState, IndexError> {
+        if let Some(state) = self.sop.get() {
+            return Ok(state);
+        }
+        let state = read_state(&self.index.tables, &self.txn)?;
+        Ok(self.sop.get_or_init(|| state))
+    }
+
     /// The youngest image with this SOP Instance UID, whether its series is alive or not.
     pub(crate) fn sop_entry(&self, sop_instance: &[u8]) -> Result<Option<ImageKey>, IndexError> {
-        let state = if let Some(state) = self.sop.get() {
-            state
-        } else {
-            let state = read_state(&self.index.tables, &self.txn)?;
-            self.sop.get_or_init(|| state)
-        };
+        let state = self.sop_state()?;
         self.index.lookup_sop(&self.txn, state, sop_instance)
     }
 
@@ -121,9 +130,24 @@ impl WriteTxn<'_> {
         }
     }
 
+    /// Number of the youngest patient, study or series with this identifier, dead or alive.
+    fn entry(&mut self, level: Level, id: &[u8]) -> Result<Option<u32>, IndexError> {
+        let index = self.index;
+        if level == Level::Patient {
+            return patient_entry(&index.tables, &self.txn, id);
+        }
+        for number in self.uid_entries(level, id)? {
+            let row = self.parent(level, number)?;
+            if row.is_some_and(|row| key_of(index.layout(), level, &row.columns) == id) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
     /// Number of a live patient, study or series.
     pub(crate) fn live_row(&mut self, level: Level, id: &[u8]) -> Result<Option<u32>, IndexError> {
-        let Some(number) = entry(&self.index.tables, &self.txn, level, id)? else {
+        let Some(number) = self.entry(level, id)? else {
             return Ok(None);
         };
         Ok(self.parent_is_live(level, number)?.then_some(number))

@@ -376,8 +376,6 @@ impl Run {
             ("patient_kids", t.patient_kids),
             ("study_kids", t.study_kids),
             ("patient_ids", t.patient_ids),
-            ("study_uids", t.study_uids),
-            ("series_uids", t.series_uids),
             ("search", t.search),
             ("files", t.files),
             ("headers", t.headers),

@@ -14,9 +14,7 @@
 //! patient_kids  patient u32, study u32                -
 //! study_kids    study u32, series u32                 -
 //! patient_ids   patient id (capped, `text_key`)       patient u32
-//! study_uids    packed uid (`uid_key`)                study u32
-//! series_uids   packed uid                            series u32
-//! sop_runs      run u32, chunk u32                    entries of hash, image and series (`sop_index`)
+//! sop_runs      run u32, chunk u32                    entries of UIDs: hash, image and series (`sop_index`)
 //! search        kind u8, folded text, 00, number u32  -
 //! files         hash of folder u64, of name u64       owner: series u32, image u64, or 0 while removed
 //! headers       image u64                             header up to pixel data, compressed (`headers`)
@@ -49,7 +47,9 @@
 use crate::bytes::Reader;
 
 /// Version of everything described in this file. An environment of another version is not opened.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
+/// The version before, which is made into this one when it is opened: it had tables `study_uids` and `series_uids`.
+pub const FORMAT_OLD: u32 = 2;
 
 /// Names of the records in `meta`.
 pub mod meta_key {
@@ -170,63 +170,6 @@ pub fn text_key(text: &[u8]) -> Vec<u8> {
         }
         _ if text.is_empty() => vec![0],
         _ => text.to_vec(),
-    }
-}
-
-/// First byte of a `uid_key` that holds the text as it is, because it is not made of digits and periods.
-const UID_KEY_RAW: u8 = 0xF0;
-
-/// Packs an identifier into half its length, order kept: one nibble per character (`.` 1, `0` 2 … `9` B),
-/// ended by a zero nibble. Identifiers of one series differ only at their end, so they stay neighbours.
-pub fn uid_key(uid: &[u8]) -> UidKey {
-    let mut key = UidKey {
-        length: 0,
-        bytes: [0; 2 + 256],
-    };
-    let packable = uid.len() <= 128 && uid.iter().all(|b| b.is_ascii_digit() || *b == b'.');
-    if !packable {
-        key.push(UID_KEY_RAW);
-        if uid.len() <= 200 {
-            for &byte in uid {
-                key.push(byte);
-            }
-        } else {
-            for &byte in blake3::hash(uid).as_bytes() {
-                key.push(byte);
-            }
-        }
-        return key;
-    }
-    let nibble = |b: u8| if b == b'.' { 1 } else { b - b'0' + 2 };
-    for pair in uid.chunks(2) {
-        let high = pair.first().map_or(0, |&b| nibble(b));
-        let low = pair.get(1).map_or(0, |&b| nibble(b));
-        key.push(high << 4 | low);
-    }
-    if uid.len().is_multiple_of(2) {
-        key.push(0);
-    }
-    key
-}
-
-/// A packed identifier, on the stack.
-#[derive(Clone, Copy)]
-pub struct UidKey {
-    length: usize,
-    bytes: [u8; 2 + 256],
-}
-
-impl UidKey {
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.length) {
-            *place = byte;
-            self.length += 1;
-        }
-    }
-
-    /// Key bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -421,19 +364,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn uid_keys_keep_order(a in "[0-9.]{0,64}", b in "[0-9.]{0,64}") {
-            let (ka, kb) = (uid_key(a.as_bytes()), uid_key(b.as_bytes()));
-            prop_assert_eq!(a.cmp(&b), ka.as_bytes().cmp(kb.as_bytes()));
-        }
-
-        #[test]
-        fn uid_keys_differ(a in "[0-9a-z.]{0,80}", b in "[0-9a-z.]{0,80}") {
-            let (ka, kb) = (uid_key(a.as_bytes()), uid_key(b.as_bytes()));
-            prop_assert_eq!(a == b, ka.as_bytes() == kb.as_bytes());
-            prop_assert!(!ka.as_bytes().is_empty() && ka.as_bytes().len() <= 511);
-        }
-
         #[test]
         fn long_text_keys_fit_and_differ(a in ".{0,900}", b in ".{0,900}") {
             let (ka, kb) = (text_key(a.as_bytes()), text_key(b.as_bytes()));

@@ -2,10 +2,12 @@
 
 use crate::index::WriteTxn;
 use crate::index_error::IndexError;
-use crate::lmdb::{append, behind_key};
-use crate::schema::{ImageKey, meta_key};
+use crate::lmdb::{RwTxn, Table, append, behind_key};
+use crate::parents::parent_table;
+use crate::schema::{ImageKey, Level, meta_key};
 use crate::sop_filter::SopFilter;
-use crate::sop_state::{ENTRY, Merge, chunk_key, entry, put_entry};
+use crate::sop_memory::Entry;
+use crate::sop_state::{ENTRY, Merge, SopState, chunk_key, entry, entry_level, put_entry};
 
 /// Images stored for each step of merging or dropping a chunk. Ten million images need four passes over each
 /// entry, an eighth of a step per image.
@@ -43,22 +45,12 @@ impl WriteTxn<'_> {
         let index = self.index;
         let entries = index.sop.current.read().sorted();
         self.sop.covered = self.counters.change;
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let run = self.sop.new_run(entries.len() as u64);
-        let mut chunk = Vec::with_capacity(4096);
-        let mut number = 0;
-        for (hash, image, series) in entries {
-            if run.chunk(hash) != number {
-                put_chunk(self, run.id, number, &mut chunk)?;
-                number = run.chunk(hash);
-            }
-            put_entry(&mut chunk, hash, image, series);
-        }
-        put_chunk(self, run.id, number, &mut chunk)?;
-        self.sop.runs.push(run);
-        Ok(())
+        write_run(
+            index.tables.sop_runs,
+            &mut self.txn,
+            &mut self.sop,
+            &entries,
+        )
     }
 
     /// One chunk of work: dropping what has been merged, or merging.
@@ -114,7 +106,7 @@ impl WriteTxn<'_> {
             let entries = chunk.unwrap_or_default().chunks_exact(ENTRY);
             for (hash, image, series) in entries.map_while(entry) {
                 if merge.output.chunk(hash) == merge.next
-                    && (!many_dead || self.has_row(ImageKey { series, image })?)
+                    && (!many_dead || self.has_row_of(ImageKey { series, image })?)
                 {
                     merged.push((hash, image, series));
                 }
@@ -126,7 +118,13 @@ impl WriteTxn<'_> {
             put_entry(&mut chunk, *hash, *image, *series);
         }
         merge.output.entries += merged.len() as u64;
-        put_chunk(self, merge.output.id, merge.next, &mut chunk)?;
+        let table = self.index.tables.sop_runs;
+        put_chunk(
+            table,
+            &mut self.txn,
+            (merge.output.id, merge.next),
+            &mut chunk,
+        )?;
         merge.next += 1;
         let done = u64::from(merge.next) == 1 << merge.output.bits;
         self.sop.merge = Some(merge);
@@ -138,9 +136,10 @@ impl WriteTxn<'_> {
         Ok(())
     }
 
-    /// Whether most entries are of images that were deleted.
+    /// Whether most entries are of rows that were deleted.
     fn has_many_dead(&self) -> bool {
-        let alive = self.counters.alive.last().copied().unwrap_or(0);
+        let [_patients, alive @ ..] = self.counters.alive;
+        let alive: u64 = alive.iter().sum();
         self.sop.entries() > 2 * alive + self.index.sop_memory_max as u64
     }
 
@@ -178,22 +177,54 @@ impl WriteTxn<'_> {
         Ok(())
     }
 
-    fn has_row(&self, image: ImageKey) -> Result<bool, IndexError> {
-        let row = self.index.tables.images.get(&self.txn, &image.encode())?;
+    /// Whether there is a row that an entry stands for.
+    fn has_row_of(&self, entry: ImageKey) -> Result<bool, IndexError> {
+        let tables = &self.index.tables;
+        let row = match entry_level(entry) {
+            None => None,
+            Some(Level::Image) => tables.images.get(&self.txn, &entry.encode())?,
+            Some(level) => {
+                parent_table(tables, level).get(&self.txn, &entry.series.to_be_bytes())?
+            }
+        };
         Ok(row.is_some())
     }
 }
 
-/// Writes a chunk, if there is anything in it, and empties it.
+/// Writes entries, which are sorted, as a run.
+pub(crate) fn write_run(
+    table: Table,
+    txn: &mut RwTxn<'_>,
+    state: &mut SopState,
+    entries: &[Entry],
+) -> Result<(), IndexError> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let run = state.new_run(entries.len() as u64);
+    let mut chunk = Vec::with_capacity(4096);
+    let mut number = 0;
+    for &(hash, image, series) in entries {
+        if run.chunk(hash) != number {
+            put_chunk(table, txn, (run.id, number), &mut chunk)?;
+            number = run.chunk(hash);
+        }
+        put_entry(&mut chunk, hash, image, series);
+    }
+    put_chunk(table, txn, (run.id, number), &mut chunk)?;
+    state.runs.push(run);
+    Ok(())
+}
+
+/// Writes a chunk of a run, if there is anything in it, and empties it.
 fn put_chunk(
-    txn: &mut WriteTxn<'_>,
-    run: u32,
-    number: u32,
+    table: Table,
+    txn: &mut RwTxn<'_>,
+    (run, number): (u32, u32),
     chunk: &mut Vec<u8>,
 ) -> Result<(), IndexError> {
     if !chunk.is_empty() {
-        let table = txn.index.tables.sop_runs;
-        append(table, &mut txn.txn, &chunk_key(run, number), chunk)?;
+        append(table, txn, &chunk_key(run, number), chunk)?;
         chunk.clear();
     }
     Ok(())

@@ -3,7 +3,7 @@
 use crate::bytes::Reader;
 use crate::index_error::IndexError;
 use crate::lmdb::Tables;
-use crate::schema::meta_key;
+use crate::schema::{ImageKey, Level, meta_key};
 
 /// Bytes of an entry.
 pub(crate) const ENTRY: usize = 18;
@@ -11,6 +11,26 @@ pub(crate) const ENTRY: usize = 18;
 const CHUNK_ENTRIES: u64 = 72;
 /// Runs that become one: with more, entries are moved less often and looked for in more places.
 pub(crate) const FAN: usize = 4;
+
+/// Set in the image number of an entry that stands for a study or series, which never has as many bits.
+const PARENT: u64 = 1 << 47;
+
+/// What an entry of a study or series has for an image.
+pub(crate) fn parent_entry(level: Level, number: u32) -> ImageKey {
+    ImageKey {
+        series: number,
+        image: PARENT | (level as u64) << 32 | u64::from(number),
+    }
+}
+
+/// The level of what an entry stands for; `None` for one that nobody writes.
+pub(crate) fn entry_level(entry: ImageKey) -> Option<Level> {
+    if entry.image & PARENT == 0 {
+        return Some(Level::Image);
+    }
+    let level = ((entry.image & !PARENT) >> 32) as usize;
+    Level::from_index(level).filter(|level| *level != Level::Image)
+}
 
 /// A run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +118,14 @@ impl SopState {
         Some(state)
     }
 
-    pub fn hash(&self, sop_instance: &[u8]) -> u64 {
-        let hash = blake3::keyed_hash(&self.key, sop_instance);
+    /// The hash of an identifier. That of a study or series is not that of an image with the same identifier.
+    pub fn hash(&self, level: Level, uid: &[u8]) -> u64 {
+        let hash = if level == Level::Image {
+            blake3::keyed_hash(&self.key, uid)
+        } else {
+            let mut hasher = blake3::Hasher::new_keyed(&self.key);
+            hasher.update(&[level as u8]).update(uid).finalize()
+        };
         hash.as_bytes()
             .first_chunk()
             .map_or(0, |b| u64::from_be_bytes(*b))
@@ -215,6 +241,26 @@ mod tests {
             }),
             dropped: vec![4],
         }
+    }
+
+    #[test]
+    fn entries_say_what_they_stand_for() {
+        for level in [Level::Patient, Level::Study, Level::Series] {
+            let entry = parent_entry(level, u32::MAX);
+            assert_eq!((entry_level(entry), entry.series), (Some(level), u32::MAX));
+            let mut bytes = Vec::new();
+            put_entry(&mut bytes, 1, entry.image, entry.series);
+            assert_eq!(super::entry(&bytes), Some((1, entry.image, entry.series)));
+            assert_ne!(
+                state().hash(level, b"1.2"),
+                state().hash(Level::Image, b"1.2")
+            );
+        }
+        let image = ImageKey {
+            series: 1,
+            image: PARENT - 1,
+        };
+        assert_eq!(entry_level(image), Some(Level::Image));
     }
 
     #[test]
