@@ -94,10 +94,10 @@ def main(words: list[str]) -> int:
     if unknown := [name for name in databases if name not in drivers.DRIVERS]:
         print(f"no such drivers: {', '.join(unknown)}", file=sys.stderr)
         return 2
-    out = Path(__file__).resolve().parent / "out"
-    out.mkdir(exist_ok=True)
+    out = options.folder or Path(__file__).resolve().parent / "out"
+    out.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(dir=(options.folder or out).absolute()) as folder,
+        tempfile.TemporaryDirectory(dir=out.absolute()) as folder,
         quiet.Awake(options.awake),
         closing(quiet.Memory(wanted=not options.smoke)) as memory_filler,
     ):
