@@ -157,7 +157,8 @@ class Exports:
     # What commands ask.
 
     def status(self) -> list[dict[str, Any]]:
-        """A row for each lane, and the dead letters."""
+        """A row for each lane, and the dead letters; what was queued by now is counted."""
+        self._read()
         with self._changed:
             rows = [
                 {
