@@ -5,9 +5,9 @@
 //! is `None`, writes `output`, and calls `handle_timeout` when `poll_timeout` has passed. Message
 //! fragments are handed out as their bytes arrive, as slices of the receive buffer: a PDU of any
 //! size needs no buffer of its size and nothing is copied. A caller that wants the rest of a long
-//! fragment elsewhere reads it there (`fragment_ahead`, `received_elsewhere`). Whatever the peer does wrong becomes one
-//! `ProtocolError` event whose answer already stands in the output. What may happen when is decided
-//! by `state`; which contexts and titles are accepted, by the caller.
+//! fragment elsewhere reads it there (`fragment_ahead`, `received_elsewhere`). Whatever the peer does
+//! wrong becomes one `ProtocolError` event whose answer already stands in the output. What may
+//! happen when is decided by `state`; which contexts and titles are accepted, by the caller.
 
 mod establish;
 mod event;

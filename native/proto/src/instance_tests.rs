@@ -31,13 +31,7 @@ fn object(syntax: TransferSyntax) -> Vec<u8> {
     let mut out = Vec::new();
     let uid = b"1.2.840.10008.5.1.4.1.1.2\0";
     put(&mut out, Tag::SOP_CLASS_UID, Vr::Ui, uid, encoding);
-    put(
-        &mut out,
-        Tag::SOP_INSTANCE_UID,
-        Vr::Ui,
-        b"1.2.3\0",
-        encoding,
-    );
+    put_instance_uid(&mut out, encoding);
     let items = [code_item(b"AB", encoding), code_item(b"CD", encoding)].concat();
     put(&mut out, Tag::new(0x0008, 0x1032), Vr::Sq, &items, encoding);
     put(
@@ -89,6 +83,11 @@ fn text(instance: &Instance, path: &str) -> Option<String> {
         Found::Long => Some("(too long)".into()),
         Found::Nothing => None,
     }
+}
+
+/// The SOP Instance UID 1.2.3.
+fn put_instance_uid(dataset: &mut Vec<u8>, encoding: Encoding) {
+    put(dataset, Tag::SOP_INSTANCE_UID, Vr::Ui, b"1.2.3\0", encoding);
 }
 
 #[test]
@@ -170,13 +169,7 @@ fn what_is_replaced_or_removed_stays_in_no_repeated_element() {
         let mut dataset = Vec::new();
         put(&mut dataset, Tag::SOP_CLASS_UID, Vr::Ui, b"1.2\0", encoding);
         for _ in 0..3 {
-            put(
-                &mut dataset,
-                Tag::SOP_INSTANCE_UID,
-                Vr::Ui,
-                b"1.2.3\0",
-                encoding,
-            );
+            put_instance_uid(&mut dataset, encoding);
             put(
                 &mut dataset,
                 Tag::new(0x0008, 0x1032),
@@ -265,13 +258,7 @@ fn uids_are_changed_everywhere_but_classes() {
             let mut dataset = Vec::new();
             let class = b"1.2.840.10008.5.1.4.1.1.2\0";
             put(&mut dataset, Tag::SOP_CLASS_UID, Vr::Ui, class, encoding);
-            put(
-                &mut dataset,
-                Tag::SOP_INSTANCE_UID,
-                Vr::Ui,
-                b"1.2.3\0",
-                encoding,
-            );
+            put_instance_uid(&mut dataset, encoding);
             let sequence = Tag::new(0x0008, 0x1110);
             if undefined {
                 write_head(&mut dataset, sequence, Vr::Sq, 0xFFFF_FFFF, encoding);

@@ -110,20 +110,19 @@ impl StoreReceiver {
 
     /// Reads once from a link that has a long fragment ahead. Returns also whether the data set is whole with it.
     pub fn read(&mut self, link: &mut Link) -> io::Result<(Received, bool)> {
-        let Ok(Arriving::Direct(incoming)) = &mut self.arriving else {
-            return Ok((link.receive()?, false));
-        };
-        let Some(space) = incoming.space() else {
-            return Ok((link.receive()?, false));
-        };
-        let before = space.len();
-        let (received, whole) = link.receive_fragment(space)?;
-        let bytes = space.len() - before;
-        self.bytes += bytes as u64;
-        if let Err(error) = incoming.filled(bytes) {
-            self.arriving = Err(error);
+        if let Ok(Arriving::Direct(incoming)) = &mut self.arriving
+            && let Some(space) = incoming.space()
+        {
+            let before = space.len();
+            let read = link.receive_fragment(space)?;
+            let bytes = space.len() - before;
+            self.bytes += bytes as u64;
+            if let Err(error) = incoming.filled(bytes) {
+                self.arriving = Err(error);
+            }
+            return Ok(read);
         }
-        Ok((received, whole))
+        Ok((link.receive()?, false))
     }
 
     /// The data set is whole: makes it safe and answers.

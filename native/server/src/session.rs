@@ -88,7 +88,6 @@ const LONG_FRAGMENT_BYTES: usize = 32 * 1024;
 
 /// What an event asks for, once the bytes it borrowed are taken.
 enum Step {
-    Read,
     Again,
     Tick,
     Begin { context_id: u8, command: CommandSet },
@@ -222,36 +221,13 @@ impl Session {
         let mut receiving = Receiving::Nothing;
         let mut last_request = Instant::now();
         loop {
-            let step = match self.link.association.next_event() {
-                None => Step::Read,
-                Some(Event::Command {
-                    context_id,
-                    command,
-                }) => Step::Begin {
-                    context_id,
-                    command,
-                },
-                Some(Event::Data { fragment, last, .. }) => {
-                    receiving.take(fragment, self.settings.identifier_bytes_max);
-                    if last { Step::Finish } else { Step::Again }
-                }
-                Some(Event::ReleaseRequested) => Step::Release,
-                Some(Event::Released) => Step::End("released"),
-                Some(Event::ConnectionClosed) => Step::End("connection closed by the peer"),
-                Some(Event::TimedOut) => Step::End("idle too long"),
-                Some(event) => {
-                    let error = LinkError::from_event(&event);
-                    self.link.hang_up();
-                    return Err(error);
-                }
-            };
-            let step = match step {
-                Step::Read if self.link.association.is_closed() => return Ok("closed"),
-                Step::Read => self.read(&mut receiving)?,
-                step => step,
+            let step = match self.next_step(&mut receiving)? {
+                Some(step) => step,
+                None if self.link.association.is_closed() => return Ok("closed"),
+                None => self.read(&mut receiving)?,
             };
             match step {
-                Step::Again | Step::Read => {}
+                Step::Again => {}
                 Step::Begin {
                     context_id,
                     command,
@@ -289,6 +265,35 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// What the next event asks for; `None`: more is to be read.
+    fn next_step(&mut self, receiving: &mut Receiving) -> Result<Option<Step>, LinkError> {
+        let Some(event) = self.link.association.next_event() else {
+            return Ok(None);
+        };
+        Ok(Some(match event {
+            Event::Command {
+                context_id,
+                command,
+            } => Step::Begin {
+                context_id,
+                command,
+            },
+            Event::Data { fragment, last, .. } => {
+                receiving.take(fragment, self.settings.identifier_bytes_max);
+                if last { Step::Finish } else { Step::Again }
+            }
+            Event::ReleaseRequested => Step::Release,
+            Event::Released => Step::End("released"),
+            Event::ConnectionClosed => Step::End("connection closed by the peer"),
+            Event::TimedOut => Step::End("idle too long"),
+            event => {
+                let error = LinkError::from_event(&event);
+                self.link.hang_up();
+                return Err(error);
+            }
+        }))
     }
 
     /// Reads once, a long fragment of an object straight to where it goes.

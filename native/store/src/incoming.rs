@@ -235,11 +235,7 @@ impl Incoming {
     }
 
     fn take(&mut self, fragment: &[u8]) -> Result<(), StoreError> {
-        let started = Instant::now();
-        let scanner = self.scanner.as_mut().ok_or(StoreError::Closed)?;
-        scanner.push(fragment).map_err(not_understood)?;
-        let scanned = Instant::now();
-        self.times.scan += scanned - started;
+        let scanned = scan(&mut self.scanner, &mut self.times, fragment)?;
         if self.temp.is_some() {
             self.append(fragment)?;
         } else {
@@ -253,7 +249,6 @@ impl Incoming {
     }
 
     fn take_filled(&mut self, bytes: usize) -> Result<(), StoreError> {
-        let started = Instant::now();
         let buffer = match &self.temp {
             Some(temp) => temp.gathered(),
             None => &self.gathered,
@@ -263,10 +258,7 @@ impl Incoming {
             .checked_sub(bytes)
             .and_then(|at| buffer.get(at..));
         let fragment = fragment.ok_or(StoreError::Closed)?;
-        let scanner = self.scanner.as_mut().ok_or(StoreError::Closed)?;
-        scanner.push(fragment).map_err(not_understood)?;
-        let scanned = Instant::now();
-        self.times.scan += scanned - started;
+        let scanned = scan(&mut self.scanner, &mut self.times, fragment)?;
         if self.temp.is_some() {
             self.hasher.update(fragment);
         }
@@ -423,6 +415,20 @@ impl Drop for Incoming {
             .buffers
             .give(std::mem::take(&mut self.converted));
     }
+}
+
+/// Shows the scanner the next bytes; when it was done with them.
+fn scan(
+    scanner: &mut Option<HeaderScanner>,
+    times: &mut StoreTimes,
+    fragment: &[u8],
+) -> Result<Instant, StoreError> {
+    let started = Instant::now();
+    let scanner = scanner.as_mut().ok_or(StoreError::Closed)?;
+    scanner.push(fragment).map_err(not_understood)?;
+    let scanned = Instant::now();
+    times.scan += scanned - started;
+    Ok(scanned)
 }
 
 /// The scanner's verdict as a refusal.

@@ -106,22 +106,17 @@ pub(crate) fn read_pieces(
     if buffer.len() < longest {
         buffer.resize(longest, 0);
     }
-    let mut at = 0;
-    let result = loop {
-        if at == length {
-            break Ok(());
+    let mut read = || {
+        for at in (0..length).step_by(PIECE_BYTES) {
+            let wanted = (length - at).min(PIECE_BYTES as u64) as usize;
+            let part = buffer.get_mut(..wanted).unwrap_or_default();
+            file.read_exact_at(part, offset + at)
+                .map_err(|error| StoreError::io("read", Path::new("an object"), error))?;
+            in_two(part, &mut take)?;
         }
-        let wanted = (length - at).min(PIECE_BYTES as u64) as usize;
-        let part = buffer.get_mut(..wanted).unwrap_or_default();
-        let read = file
-            .read_exact_at(part, offset + at)
-            .map_err(|error| StoreError::io("read", Path::new("an object"), error));
-        let taken = read.and_then(|()| in_two(part, &mut take));
-        if taken.is_err() {
-            break taken;
-        }
-        at += wanted as u64;
+        Ok(())
     };
+    let result = read();
     PIECE.set(buffer);
     result
 }

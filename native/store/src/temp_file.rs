@@ -93,9 +93,7 @@ impl TempFile {
             let (now, later) = rest.split_at(room.min(rest.len()));
             self.gathered.extend_from_slice(now);
             rest = later;
-            if self.gathered.len() >= GATHER_BYTES {
-                self.hand_on()?;
-            }
+            self.filled()?;
         }
         Ok(())
     }
