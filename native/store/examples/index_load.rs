@@ -4,8 +4,8 @@
 //!
 //! `clone` enters rows as `clonedb` does, many patients in a transaction; `store` as the committer does for
 //! received objects, with pending records, file names, headers and a change record each. Prints JSON: records
-//! and rate over each part of the way, latencies of point lookups, bytes, memory. The index stays in FOLDER, so
-//! that a server can be started on it.
+//! and rate over each part of the way, the last decile's rate to that of an empty index filled in turn with it,
+//! latencies of point lookups, bytes, memory. The index stays in FOLDER, so that a server can be started on it.
 #![allow(clippy::print_stdout)] // it is a command
 #![allow(
     clippy::indexing_slicing,
@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use pyserver_proto::tag::Tag;
 use pyserver_store::apply::{BlobFacts, Standing, StoreChange};
-use pyserver_store::clone_rows::CloneOrigin;
+use pyserver_store::clone_rows::{CloneOrigin, CloneSeries};
 use pyserver_store::clone_source::CloneBuilder;
 use pyserver_store::columns::Columns;
 use pyserver_store::extract::{ExtractPolicy, RowValues};
@@ -58,23 +58,18 @@ fn main() -> Outcome<()> {
     };
     let batch = if clone { CLONE_BATCH } else { STORE_BATCH };
     let batch = args.next().map_or(Ok(batch), |text| text.parse())?;
-    std::fs::create_dir_all(&folder)?;
-    let index = Index::open(
-        Path::new(&folder),
-        &Columns::default(),
-        IndexOptions::default(),
-        &mut |_, _, _| {},
-    )?;
-    index.set_changes_followed(u64::MAX);
-    let mut load = Load {
-        index: &index,
+    let index = open(Path::new(&folder))?;
+    let beside_folder = Path::new(&folder).join("beside");
+    let index_beside = open(&beside_folder)?;
+    let (mut full, mut beside) = (Filled::new(&index), Filled::new(&index_beside));
+    let mut source = Source {
         hospital: Hospital::new(images as f64 / WHOLE[3] as f64),
+        made: 0,
         known: Vec::new(),
-        busy: 0.0,
     };
-    let curve = load.fill(batch.max(1), clone)?;
-    let sizes = load.hospital.sizes();
-    let [p50, p99, worst] = lookups(&index, &load.known)?;
+    let curve = fill(&mut full, &mut beside, &mut source, batch.max(1), clone)?;
+    let sizes = source.hospital.sizes();
+    let [p50, p99, worst] = lookups(&index, &source.known)?;
     let bytes = index.used_bytes();
     let alive = index.read()?.counters()?.alive;
     if alive != sizes {
@@ -82,104 +77,87 @@ fn main() -> Outcome<()> {
     }
     println!(
         "{{\"series\": {{\"records\": {:?}, \"rates\": {:.1?}}}, \"records_per_second\": {:.1}, \
-         \"sizes\": {sizes:?}, \"index_bytes\": {bytes}, \"bytes_per_million\": {:.0}, \
+         \"last_to_empty\": {:.4}, \"sizes\": {sizes:?}, \"index_bytes\": {bytes}, \"bytes_per_million\": {:.0}, \
          \"anonymous_bytes\": {}, \"latency_us\": {{\"p50\": {p50:.2}, \"p99\": {p99:.2}, \"max\": {worst:.2}}}}}",
         curve.counts,
         curve.rates,
-        sizes[3] as f64 / load.busy,
+        sizes[3] as f64 / full.busy,
+        beside.busy / curve.last,
         bytes as f64 * 1e6 / sizes[3] as f64,
         anonymous_bytes()?,
     );
+    drop(index_beside);
+    std::fs::remove_dir_all(beside_folder)?;
     Ok(())
+}
+
+fn open(folder: &Path) -> Outcome<Index> {
+    std::fs::create_dir_all(folder)?;
+    let options = IndexOptions::default();
+    Ok(Index::open(
+        folder,
+        &Columns::default(),
+        options,
+        &mut |_, _, _| {},
+    )?)
 }
 
 #[derive(Default)]
 struct Curve {
     counts: Vec<u64>,
     rates: Vec<f64>,
+    /// Seconds of the last decile.
+    last: f64,
 }
 
-struct Load<'a> {
+/// An index that is filled, and how long it has taken.
+struct Filled<'a> {
     index: &'a Index,
-    hospital: Hospital,
-    /// Some of the SOP instances.
-    known: Vec<Vec<u8>>,
+    unsettled: Vec<PendingId>,
     /// Seconds spent in the index; making records is not timed.
     busy: f64,
 }
 
-impl Load<'_> {
-    fn fill(&mut self, batch: u64, clone: bool) -> Outcome<Curve> {
-        let images = self.hospital.sizes()[3];
-        let every = images / LOOKUPS as u64 + 1;
-        let part = (images / PARTS).max(batch);
-        let mut curve = Curve::default();
-        let mut unsettled = Vec::new();
-        let (mut done, mut done_before, mut busy_before) = (0, 0, 0.0);
-        loop {
-            let mut builder = CloneBuilder::new(self.index.extractor(), ExtractPolicy::default());
-            let mut stores = Vec::new();
-            let before = done;
-            while done - before < batch {
-                let Some(values) = self.hospital.next() else {
-                    break;
-                };
-                if done % every == 0 {
-                    self.known.push(values[&Tag::SOP_INSTANCE_UID].clone());
-                }
-                if clone {
-                    builder.push(values)?;
-                } else {
-                    let extractor = self.index.extractor();
-                    stores.push(extractor.extract(values, ExtractPolicy::default())?);
-                }
-                done += 1;
-            }
-            if clone {
-                self.clone(builder)?;
-            } else {
-                self.store(&stores, &mut unsettled)?;
-            }
-            let last = done - before < batch;
-            if done - done_before >= part || (last && done > done_before) {
-                curve.counts.push(done);
-                let rate = (done - done_before) as f64 / (self.busy - busy_before);
-                curve.rates.push(rate);
-                eprintln!("{done} records, {rate:.0}/s");
-                (done_before, busy_before) = (done, self.busy);
-            }
-            if last {
-                return Ok(curve);
-            }
+impl<'a> Filled<'a> {
+    fn new(index: &'a Index) -> Self {
+        index.set_changes_followed(u64::MAX);
+        Self {
+            index,
+            unsettled: Vec::new(),
+            busy: 0.0,
         }
     }
 
-    fn clone(&mut self, mut builder: CloneBuilder<'_>) -> Outcome<()> {
-        let series = builder.take();
+    fn enter(&mut self, batch: &Batch) -> Outcome<()> {
+        let began = Instant::now();
+        match batch {
+            Batch::Clone(series) => self.clone(series)?,
+            Batch::Store(stores) => self.store(stores)?,
+        }
+        self.busy += began.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn clone(&self, series: &[CloneSeries]) -> Outcome<()> {
         let origin = CloneOrigin {
             device: virtual_device(0),
             source_ae: "SOURCE".to_owned(),
             own_ae: "TARGET".to_owned(),
             now: NOW,
         };
-        let began = Instant::now();
         let mut txn = self.index.write()?;
-        let report = txn.enter_clones(&series, &origin)?;
+        let report = txn.enter_clones(series, &origin)?;
         txn.commit()?;
-        self.busy += began.elapsed().as_secs_f64();
         match report.refusals.first() {
             Some(reason) => Err(reason.clone().into()),
             None => Ok(()),
         }
     }
 
-    fn store(&mut self, stores: &[RowValues], unsettled: &mut Vec<PendingId>) -> Outcome<()> {
+    fn store(&mut self, stores: &[(RowValues, String)]) -> Outcome<()> {
         let header = [0x55; HEADER_BYTES];
-        let names = stores.iter().map(file_name);
-        let names: Vec<String> = names.collect();
-        let began = Instant::now();
         let mut txn = self.index.write()?;
-        for (rows, file) in stores.iter().zip(&names) {
+        for (rows, file) in stores {
             let stored = txn.store(&StoreChange {
                 rows,
                 blob: BlobFacts {
@@ -201,16 +179,94 @@ impl Load<'_> {
                 jobs: &[],
                 now: NOW,
             })?;
-            unsettled.extend(stored.pending);
+            self.unsettled.extend(stored.pending);
         }
-        if unsettled.len() >= SETTLE {
-            txn.settle(unsettled)?;
-            unsettled.clear();
+        if self.unsettled.len() >= SETTLE {
+            txn.settle(&self.unsettled)?;
+            self.unsettled.clear();
         }
         txn.commit()?;
-        self.busy += began.elapsed().as_secs_f64();
         Ok(())
     }
+}
+
+/// What one transaction takes.
+enum Batch {
+    Clone(Vec<CloneSeries>),
+    Store(Vec<(RowValues, String)>),
+}
+
+/// Makes the batches.
+struct Source {
+    hospital: Hospital,
+    made: u64,
+    /// Some of the SOP instances, for lookups.
+    known: Vec<Vec<u8>>,
+}
+
+impl Source {
+    fn next(&mut self, index: &Index, batch: u64, clone: bool) -> Outcome<Batch> {
+        let every = self.hospital.sizes()[3] / LOOKUPS as u64 + 1;
+        let mut builder = CloneBuilder::new(index.extractor(), ExtractPolicy::default());
+        let mut stores = Vec::new();
+        let end = self.made + batch;
+        while self.made < end {
+            let Some(values) = self.hospital.next() else {
+                break;
+            };
+            if self.made.is_multiple_of(every) {
+                self.known.push(values[&Tag::SOP_INSTANCE_UID].clone());
+            }
+            if clone {
+                builder.push(values)?;
+            } else {
+                let rows = index
+                    .extractor()
+                    .extract(values, ExtractPolicy::default())?;
+                let name = file_name(&rows);
+                stores.push((rows, name));
+            }
+            self.made += 1;
+        }
+        Ok(if clone {
+            Batch::Clone(builder.take())
+        } else {
+            Batch::Store(stores)
+        })
+    }
+}
+
+/// Fills the index. The last decile goes into `beside`, which is empty, as well, batch by batch: how much slower
+/// the full one is shows in the same moments.
+fn fill(
+    full: &mut Filled<'_>,
+    beside: &mut Filled<'_>,
+    source: &mut Source,
+    batch: u64,
+    clone: bool,
+) -> Outcome<Curve> {
+    let images = source.hospital.sizes()[3];
+    let part = (images / PARTS).max(batch);
+    let mut curve = Curve::default();
+    let (mut done, mut busy) = (0, 0.0);
+    while source.made < images {
+        let last_decile = source.made * 10 >= images * 9;
+        let made = source.next(full.index, batch, clone)?;
+        let before = full.busy;
+        full.enter(&made)?;
+        if last_decile {
+            curve.last += full.busy - before;
+            beside.enter(&made)?;
+        }
+        if source.made - done >= part || source.made == images {
+            let rate = (source.made - done) as f64 / (full.busy - busy);
+            curve.counts.push(source.made);
+            curve.rates.push(rate);
+            eprintln!("{} records, {rate:.0}/s", source.made);
+            (done, busy) = (source.made, full.busy);
+        }
+    }
+    Ok(curve)
 }
 
 /// As the default syntax makes it.
