@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pyserver_proto::association::{Association, Event};
 use pyserver_proto::dimse::CommandSet;
+use pyserver_store::look::look;
 use rustix::net::{RecvFlags, sockopt};
 
 use crate::error::LinkError;
@@ -36,6 +37,8 @@ pub struct Link {
     pub peer_address: SocketAddr,
     /// Time spent waiting in `read` since it was last taken.
     pub waited: Duration,
+    /// The last message that was waited for came within the time that one may look.
+    is_quick: bool,
     /// The last read brought so little that the peer may be waiting for our acknowledgement.
     short_read: bool,
 }
@@ -79,6 +82,7 @@ impl Link {
             id,
             peer_address,
             waited: Duration::ZERO,
+            is_quick: false,
             short_read: true,
         })
     }
@@ -101,6 +105,18 @@ impl Link {
         let before = self.ready_to_read()?;
         let read = self.stream.read(self.association.read_space());
         let now = self.has_read(&read, before);
+        self.took(read, now)
+    }
+
+    /// The same for the next message: while the peer answers at once, looks for it for so long before it sleeps.
+    pub fn receive_soon(&mut self, patience: Duration) -> io::Result<Received> {
+        let before = self.ready_to_read()?;
+        if self.is_quick {
+            look(patience, || is_readable(&self.stream).then_some(()));
+        }
+        let read = self.stream.read(self.association.read_space());
+        let now = self.has_read(&read, before);
+        self.is_quick = now - before < patience;
         self.took(read, now)
     }
 
@@ -300,6 +316,16 @@ impl Link {
             }
         }
     }
+}
+
+/// Whether a read would not wait.
+fn is_readable(stream: &TcpStream) -> bool {
+    let mut byte = [0];
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    !matches!(
+        rustix::net::recv(stream, &mut byte, flags),
+        Err(rustix::io::Errno::AGAIN)
+    )
 }
 
 /// Reads once, at most `most` bytes, behind what the buffer holds and within its capacity.

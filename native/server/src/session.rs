@@ -304,6 +304,10 @@ impl Session {
             {
                 receiver.read(&mut self.link)?
             }
+            Receiving::Nothing => {
+                let patience = self.shared.archive.patience();
+                (self.link.receive_soon(patience)?, false)
+            }
             _ => (self.link.receive()?, false),
         };
         Ok(match received {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use rustix::fs::FlockOperation;
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub buffers: Arc<Buffers>,
     pub writers: Arc<Writers>,
     pub spare_files: SpareFiles,
+    /// Size of the last object that was too large for the journal: the next is probably alike.
+    pub usual_bytes: AtomicU64,
     pub arrivals: Arc<Arrivals>,
     /// The database that follows the index.
     pub mirror: Option<Arc<Mirror>>,
@@ -185,6 +188,9 @@ impl Archive {
         let index = Index::open(&index_dir, &columns, IndexOptions::default(), progress)?;
         let index = Arc::new(index);
         let journal = Journal::open(&disk, &index_dir, config.journal_bytes)?;
+        for device in &devices {
+            device.set_journal(disk.as_ref(), journal.file());
+        }
         let mut report = recover(&disk, &index, &devices, &config, &journal, progress)?;
         let mirror = Mirror::start(driver, &index, &mut report, progress)?;
         if !config.keeps_index {
@@ -218,6 +224,7 @@ impl Archive {
             in_flight,
             writers,
             spare_files,
+            usual_bytes: AtomicU64::new(0),
             arrivals: Arrivals::new(),
             mirror,
             unindexed: Unindexed::default(),
@@ -248,6 +255,11 @@ impl Archive {
         if !self.shared.arrivals.are_codecs_busy() {
             self.shared.committer.expect();
         }
+    }
+
+    /// How long a thread may look for what it waits for, as busy as the cores are now.
+    pub fn patience(&self) -> Duration {
+        self.shared.arrivals.patience()
     }
 
     /// Waits until every acknowledged store can be found. Cheap when nothing is open.

@@ -6,11 +6,19 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Rights of files that hold patients' data.
 const FILE_MODE: u32 = 0o640;
+/// `statfs` of ext2, ext3 and ext4.
+pub(crate) const EXT4: rustix::fs::FsWord = 0xEF53;
+/// `statfs` of XFS.
+pub(crate) const XFS: rustix::fs::FsWord = 0x5846_5342;
+/// File systems that overwrite blocks in place, and whose sync of any file flushes the cache of the one device that
+/// holds them all.
+const SYNC_FLUSHES_DEVICE: [rustix::fs::FsWord; 2] = [EXT4, XFS];
 /// Rights of their folders.
 const FOLDER_MODE: u32 = 0o750;
 
@@ -30,7 +38,14 @@ pub trait Disk: Send + Sync + 'static {
     /// Writes all bytes at an offset.
     fn write_at(&self, blob: &BlobFile, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Asks the kernel to start writing a range out; a hint.
-    fn start_write_back(&self, blob: &BlobFile, offset: u64, length: u64);
+    fn start_write_back(&self, blob: &BlobFile, range: Range<u64>);
+    /// Has the device take a range in and waits until it has. Where `sync_covers` says so, the next sync of another
+    /// file makes it survive a power cut; blocks that were never written before are not promised.
+    fn write_through(&self, blob: &BlobFile, range: Range<u64>) -> io::Result<()>;
+    /// Whether the sync of a file beside `synced` also makes safe what was written through in a file beside `other`.
+    fn sync_covers(&self, synced: &File, other: &File) -> bool;
+    /// Makes the file so long.
+    fn set_length(&self, blob: &BlobFile, length: u64) -> io::Result<()>;
     /// Has the kernel write a file out and waits until it has; a hint that promises nothing.
     fn write_out(&self, path: &Path);
     /// The content, and the name for a new file where the file system needs no more, survive a power cut.
@@ -78,15 +93,34 @@ impl Disk for SystemDisk {
         blob.file.write_all_at(bytes, offset)
     }
 
-    fn start_write_back(&self, blob: &BlobFile, offset: u64, length: u64) {
-        sync_range(&blob.file, offset, length, libc::SYNC_FILE_RANGE_WRITE);
+    fn start_write_back(&self, blob: &BlobFile, range: Range<u64>) {
+        let _hint = sync_range(&blob.file, range, libc::SYNC_FILE_RANGE_WRITE);
+    }
+
+    fn write_through(&self, blob: &BlobFile, range: Range<u64>) -> io::Result<()> {
+        let before_and_after = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        sync_range(&blob.file, range, before_and_after)
+    }
+
+    fn sync_covers(&self, synced: &File, other: &File) -> bool {
+        let place = |file| Some((rustix::fs::fstat(file).ok()?.st_dev, fs_type(file)?));
+        match (place(synced), place(other)) {
+            (Some(a), Some(b)) => a == b && SYNC_FLUSHES_DEVICE.contains(&a.1),
+            _ => false,
+        }
+    }
+
+    fn set_length(&self, blob: &BlobFile, length: u64) -> io::Result<()> {
+        blob.file.set_len(length)
     }
 
     fn write_out(&self, path: &Path) {
         // Gone or moved meanwhile: then there is nothing to write out under this name.
         if let Ok(file) = File::open(path) {
             let and_wait = libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-            sync_range(&file, 0, 0, and_wait);
+            let _hint = sync_range(&file, 0..0, and_wait);
         }
     }
 
@@ -135,14 +169,23 @@ impl Disk for SystemDisk {
     }
 }
 
-/// `sync_file_range`: writes data out, no metadata, and flushes nothing. A length of 0 reaches to the end.
-fn sync_range(file: &File, offset: u64, length: u64, flags: libc::c_uint) {
+/// The kind of file system a file is on.
+pub(crate) fn fs_type(file: &File) -> Option<rustix::fs::FsWord> {
+    rustix::fs::fstatfs(file).ok().map(|facts| facts.f_type)
+}
+
+/// `sync_file_range`: writes data out, no metadata, and flushes nothing. An empty range at 0 reaches to the end.
+fn sync_range(file: &File, range: Range<u64>, flags: libc::c_uint) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
-        return;
+    let length = range.end.saturating_sub(range.start);
+    let (Ok(offset), Ok(length)) = (i64::try_from(range.start), i64::try_from(length)) else {
+        return Err(io::ErrorKind::InvalidInput.into());
     };
     // SAFETY: the descriptor is open for the whole call, and the call touches no memory of ours.
-    let _hint = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, flags) };
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), offset, length, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[cfg(test)]
@@ -157,7 +200,13 @@ mod tests {
         disk.create_folders(&deep).unwrap();
         let blob = disk.create(&deep.join("x.part")).unwrap();
         disk.write_at(&blob, b"hello", 3).unwrap();
-        disk.start_write_back(&blob, 0, 8);
+        disk.start_write_back(&blob, 0..8);
+        disk.write_through(&blob, 0..8).unwrap();
+        disk.set_length(&blob, 100).unwrap();
+        disk.set_length(&blob, 8).unwrap();
+        assert!(disk.write_through(&blob, u64::MAX - 1..u64::MAX).is_err());
+        let elsewhere = File::open("/proc").unwrap();
+        assert!(!disk.sync_covers(&blob.file, &elsewhere));
         disk.write_out(&blob.path);
         disk.write_out(&deep.join("none"));
         disk.sync(&blob).unwrap();

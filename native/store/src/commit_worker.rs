@@ -14,6 +14,7 @@ use crate::error::StoreError;
 use crate::failure::Failure;
 use crate::index::{Index, WriteTxn};
 use crate::job::StoreJob;
+use crate::journal::Safety;
 use crate::look::{LOOK_MAX, look};
 use crate::pending::PendingId;
 use crate::reply::Promise;
@@ -314,8 +315,9 @@ impl Worker {
                 batch.answer_after_commit(fresh.stored, fresh.answer);
             }
         } else if !batch.fresh.is_empty() {
-            let sync = batch.fresh.iter().any(|fresh| !fresh.kept.job.relaxed);
-            if let Err(error) = self.parts.journal.write(sync) {
+            let safety = batch.fresh.iter().map(|fresh| fresh.kept.job.safety);
+            let safety = safety.max().unwrap_or(Safety::None);
+            if let Err(error) = self.parts.journal.write(safety) {
                 self.take_back(batch, &error, index);
                 return None;
             }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
-use crate::blob::Disk;
+use crate::blob::{Disk, EXT4, XFS, fs_type};
 use crate::error::StoreError;
 use crate::filename::disk_name;
 
@@ -20,7 +20,7 @@ pub const TEMP_FOLDER: &str = ".pyserver-tmp";
 /// Free space is asked of the system at most this often; in between, what is written is subtracted.
 const SPACE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// File systems where the sync of a new file also makes its name durable: ext2/3/4, XFS, btrfs.
-const NAME_SYNCED_WITH_FILE: [rustix::fs::FsWord; 3] = [0xEF53, 0x5846_5342, 0x9123_683E];
+const NAME_SYNCED_WITH_FILE: [rustix::fs::FsWord; 3] = [EXT4, XFS, 0x9123_683E];
 
 /// A folder that holds objects.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Device {
     checked: Mutex<Option<Instant>>,
     next_temp: AtomicU64,
     folder_sync: bool,
+    allocates_by_length: bool,
+    covers_journal: AtomicBool,
 }
 
 impl Device {
@@ -48,8 +50,8 @@ impl Device {
             .canonicalize()
             .map_err(|e| StoreError::io("resolve", root, e))?;
         let handle = File::open(&root).map_err(|e| StoreError::io("open", &root, e))?;
-        let folder_sync = rustix::fs::fstatfs(&handle)
-            .map_or(true, |facts| !NAME_SYNCED_WITH_FILE.contains(&facts.f_type));
+        let fs_type = fs_type(&handle);
+        let folder_sync = fs_type.is_none_or(|known| !NAME_SYNCED_WITH_FILE.contains(&known));
         // Names of an earlier run may still be referred to by the index, so a new run starts elsewhere.
         let start = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -65,6 +67,8 @@ impl Device {
             checked: Mutex::new(None),
             next_temp: AtomicU64::new(start),
             folder_sync,
+            allocates_by_length: fs_type == Some(EXT4),
+            covers_journal: AtomicBool::new(false),
         })
     }
 
@@ -115,6 +119,22 @@ impl Device {
     /// Whether the private folder needs a sync of its own after a file in it was synced.
     pub fn needs_folder_sync(&self) -> bool {
         self.folder_sync
+    }
+
+    /// Whether blocks are better found when the file has its length before it has its bytes.
+    pub fn allocates_by_length(&self) -> bool {
+        self.allocates_by_length
+    }
+
+    /// Whether the sync of a file here makes safe what was written through in the journal.
+    pub fn covers_journal(&self) -> bool {
+        self.covers_journal.load(Ordering::Relaxed)
+    }
+
+    /// Says where the journal is.
+    pub fn set_journal(&self, disk: &dyn Disk, journal: &File) {
+        let covers = disk.sync_covers(&self.handle, journal);
+        self.covers_journal.store(covers, Ordering::Relaxed);
     }
 
     /// Stops all further writing.

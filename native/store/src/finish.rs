@@ -3,7 +3,8 @@
 //! Three ways lead from here to the acknowledgement; each is safe at every point where power or process may
 //! end (the table stands in `recover`):
 //! - a small durable object rides in the journal and is written to its place after the journal's sync;
-//! - a large durable object is in its temporary file, whose sync runs beside the journal's, then it is renamed;
+//! - a large durable object is in its temporary file, whose sync follows the journal's write and flushes the device
+//!   for both (on another device it runs beside the journal's sync), then it is renamed;
 //! - a relaxed object is noted in the journal without a sync, its folder is marked, then it is written or renamed.
 //!
 //! A re-store waits for the index's commit instead of the journal. A store that fails after either is taken
@@ -28,6 +29,7 @@ use crate::filename::{NameInputs, NameSyntax};
 use crate::headers;
 use crate::incoming::{Incoming, StoreOutcome, not_understood};
 use crate::job::{JobPending, StoreJob};
+use crate::journal::Safety;
 use crate::mark::Mark;
 use crate::pixel;
 use crate::place::Place;
@@ -197,12 +199,21 @@ fn job(
         Some(temp) => temp.written(),
         None => incoming.gathered.len() as u64,
     };
+    if incoming.temp.is_some() {
+        let usual = &incoming.shared.usual_bytes;
+        usual.store(file_bytes, Ordering::Relaxed);
+    }
     let pending = match (&incoming.temp, incoming.durability) {
         (Some(temp), _) => JobPending::Temp(temp.name.clone()),
         (None, Durability::Durable) => {
             JobPending::Journal(Arc::new(std::mem::take(&mut incoming.gathered)))
         }
         (None, Durability::Relaxed) => JobPending::Written,
+    };
+    let safety = match (incoming.durability, &incoming.temp) {
+        (Durability::Relaxed, _) => Safety::None,
+        (Durability::Durable, Some(_)) if incoming.device.covers_journal() => Safety::Through,
+        (Durability::Durable, _) => Safety::Synced,
     };
     let config = &incoming.config;
     Box::new(StoreJob {
@@ -228,7 +239,7 @@ fn job(
         called_ae: incoming.called_ae.clone(),
         jobs: std::mem::take(&mut incoming.jobs),
         now: unix_time() as u32,
-        relaxed: incoming.durability == Durability::Relaxed,
+        safety,
         refusal_status: config.store_failed_status,
     })
 }
@@ -239,7 +250,8 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Journal or commit, beside it the file's sync, then the place.
+    /// Journal or commit, beside it the file's sync, then the place. Where that sync makes the journal's record safe
+    /// too, it comes last: one flush of the device for both.
     fn durable(&mut self, job: Box<StoreJob>) -> Result<Stored, StoreError> {
         let started = Instant::now();
         let journal = match &job.pending {
@@ -249,13 +261,17 @@ impl Store {
         let awaited = self.incoming.shared.committer.store(job);
         let temp = self.incoming.temp.as_ref();
         let written = temp.map_or(Ok(()), TempFile::wait);
-        let synced = temp.filter(|_| written.is_ok()).map(TempFile::sync);
+        let sync_is_last = self.incoming.device.covers_journal();
+        let mut synced = temp
+            .filter(|_| written.is_ok() && !sync_is_last)
+            .map(TempFile::sync);
         let synced_at = Instant::now();
-        self.incoming.times.sync = synced_at - started;
         let patience = self.incoming.shared.arrivals.patience();
         let answer = awaited.wait_looking(patience);
         let answer = answer.ok_or(StoreError::Closed)?;
-        self.incoming.times.index = synced_at.elapsed();
+        let answered = Instant::now();
+        self.incoming.times.sync = synced_at - started;
+        self.incoming.times.index = answered - synced_at;
         let stored = answer?;
         if stored.outcome == Outcome::Ignored {
             return Ok(stored);
@@ -263,6 +279,10 @@ impl Store {
         if let Err(error) = written {
             self.revoke(&stored);
             return Err(error);
+        }
+        if sync_is_last {
+            synced = self.incoming.temp.as_ref().map(TempFile::sync);
+            self.incoming.times.sync += answered.elapsed();
         }
         if let Some(Err(error)) = synced {
             self.device_failed(&error);

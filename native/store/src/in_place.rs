@@ -13,6 +13,7 @@ use crate::extract::{ExtractPolicy, Extractor};
 use crate::file_object::FileObject;
 use crate::headers;
 use crate::job::{JobPending, StoreJob};
+use crate::journal::Safety;
 use crate::pixel;
 
 /// The job that enters an object whose file is `file` on `device`.
@@ -57,7 +58,7 @@ pub(crate) fn job_in_place(
         called_ae: String::new(),
         jobs: Vec::new(),
         now: unix_time() as u32,
-        relaxed: false,
+        safety: Safety::Synced,
         refusal_status: config.store_failed_status,
     }))
 }

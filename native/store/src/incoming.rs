@@ -6,6 +6,7 @@
 //! object is acceptable; `finish` does.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pyserver_proto::convert::{ConvertError, DatasetConverter};
@@ -155,6 +156,14 @@ impl Incoming {
         let mut gathered = shared.buffers.take();
         gathered.extend_from_slice(&start);
         let arrival = shared.arrivals.enter();
+        let usual = shared.usual_bytes.load(Ordering::Relaxed);
+        if usual > config.journal_object_bytes as u64 {
+            if shared.arrivals.patience().is_zero() {
+                shared.writers.set_free();
+            } else {
+                shared.writers.expect();
+            }
+        }
         Ok(Self {
             durability: context
                 .durability
@@ -297,6 +306,7 @@ impl Incoming {
             buffer,
             self.durability == Durability::Durable,
             &self.shared.spare_files,
+            self.shared.usual_bytes.load(Ordering::Relaxed),
         )?;
         if self.shared.arrivals.are_codecs_busy() {
             temp.write_alone();

@@ -6,7 +6,7 @@ use crate::apply::{BlobFacts, Standing, StoreChange, StoreRefusal, Stored};
 use crate::content_hash::ContentHash;
 use crate::extract::RowValues;
 use crate::index::WriteTxn;
-use crate::journal::Record;
+use crate::journal::{Record, Safety};
 use crate::pending::{PendingId, PendingKind};
 
 /// How the file comes to stand under its final name.
@@ -63,8 +63,8 @@ pub(crate) struct StoreJob {
     pub jobs: Vec<Vec<u8>>,
     /// Unix time in seconds.
     pub now: u32,
-    /// Answered once applied, if new.
-    pub relaxed: bool,
+    /// What the journal is to do before a new object's store is answered.
+    pub safety: Safety,
     /// Status for an object whose links disagree with what is stored.
     pub refusal_status: u16,
 }

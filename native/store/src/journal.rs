@@ -70,6 +70,17 @@ pub(crate) struct Record<'a> {
     pub content: PendingKind<'a>,
 }
 
+/// What is to be left of a record when it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Safety {
+    /// It survives the end of the process.
+    None,
+    /// The device has it: the sync of another file makes it survive a power cut (`Disk::sync_covers`).
+    Through,
+    /// It survives a power cut.
+    Synced,
+}
+
 /// The open journal. Only the committer writes it.
 pub(crate) struct Journal {
     disk: Arc<dyn Disk>,
@@ -78,6 +89,8 @@ pub(crate) struct Journal {
     /// The generation of what stands before `position`.
     generation: u64,
     position: u64,
+    /// Up to here the device has taken it in.
+    through: u64,
     chain: ContentHash,
     /// Records not written yet, and the last one's check.
     staged: Vec<u8>,
@@ -123,10 +136,16 @@ impl Journal {
             size: bytes.max(found),
             generation: 0,
             position: 0,
+            through: 0,
             chain: seed(0),
             staged: Vec::new(),
             staged_chain: seed(0),
         })
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        &self.blob.file
     }
 
     /// Where it is.
@@ -178,7 +197,7 @@ impl Journal {
     pub(crate) fn stage(&mut self, generation: u64, record: &Record<'_>) -> bool {
         if self.generation != generation {
             self.generation = generation;
-            self.position = 0;
+            (self.position, self.through) = (0, 0);
             self.chain = seed(generation);
             self.unstage();
         }
@@ -206,15 +225,27 @@ impl Journal {
         self.staged_chain = self.chain;
     }
 
-    /// Writes what was got ready; with `sync` it survives a power cut. After an error none of it counts; the
-    /// end of the space is told as such only when it was met before the sync.
-    pub(crate) fn write(&mut self, sync: bool) -> io::Result<()> {
+    /// Writes what was got ready, as safe as is asked. After an error none of it counts; the end of the space is told
+    /// as such only when it was met before the sync.
+    pub(crate) fn write(&mut self, safety: Safety) -> io::Result<()> {
+        let end = self.position + self.staged.len() as u64;
         let written = self
             .disk
             .write_at(&self.blob, &self.staged, self.position)
-            .and_then(|()| if sync { self.sync() } else { Ok(()) });
+            .and_then(|()| {
+                match safety {
+                    Safety::None => Ok(()),
+                    // With what went before: the chain is read from its start.
+                    Safety::Through => self.disk.write_through(&self.blob, self.through..end),
+                    Safety::Synced => self.disk.sync(&self.blob),
+                }
+                .map_err(|e| io::Error::other(format!("sync: {e}")))
+            });
         if written.is_ok() {
-            self.position += self.staged.len() as u64;
+            if safety != Safety::None {
+                self.through = end;
+            }
+            self.position = end;
             self.chain = self.staged_chain;
             self.staged.clear();
         } else {
@@ -225,11 +256,6 @@ impl Journal {
             let _dead_anyway = self.disk.write_at(&self.blob, &head, self.position);
         }
         written
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let synced = self.disk.sync(&self.blob);
-        synced.map_err(|e| io::Error::other(format!("sync: {e}")))
     }
 }
 
@@ -356,9 +382,9 @@ mod tests {
         let mut journal = open(folder.path());
         assert!(images(&journal, 0).is_empty());
         assert!(journal.stage(5, &record(1, b"a")) && journal.stage(5, &record(2, b"b")));
-        journal.write(true).unwrap();
+        journal.write(Safety::Synced).unwrap();
         assert!(journal.stage(5, &record(3, b"c")));
-        journal.write(false).unwrap();
+        journal.write(Safety::None).unwrap();
         drop(journal);
         let mut journal = open(folder.path());
         assert_eq!(images(&journal, 5), [1, 2, 3]);
@@ -372,7 +398,7 @@ mod tests {
         assert_eq!(seen, [true, false, false]);
         // The same length: what stood behind does not come back to life.
         assert!(journal.stage(6, &record(4, b"d")));
-        journal.write(true).unwrap();
+        journal.write(Safety::Synced).unwrap();
         assert_eq!(images(&journal, 6), [4]);
         assert!(images(&journal, 5).is_empty());
     }
@@ -384,7 +410,7 @@ mod tests {
         for n in 1..=3 {
             assert!(journal.stage(1, &record(n, b"x")));
         }
-        journal.write(true).unwrap();
+        journal.write(Safety::Synced).unwrap();
         let path = journal.path().to_path_buf();
         let bytes = std::fs::read(&path).unwrap();
         let each = bytes.iter().rposition(|&b| b != 0).unwrap().div_ceil(3);
@@ -396,9 +422,9 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let mut again = open(folder.path());
         assert!(again.stage(1, &record(1, b"x")));
-        again.write(true).unwrap();
+        again.write(Safety::Synced).unwrap();
         assert!(again.stage(1, &record(9, b"y")));
-        again.write(true).unwrap();
+        again.write(Safety::Synced).unwrap();
         assert_eq!(images(&again, 1), [1, 9]);
     }
 
@@ -410,11 +436,11 @@ mod tests {
         assert!(journal.stage(1, &record(1, &large)));
         assert!(!journal.stage(1, &record(2, &large)));
         assert!(journal.stage(1, &record(3, b"small")));
-        journal.write(true).unwrap();
+        journal.write(Safety::Synced).unwrap();
         assert!(!journal.stage(1, &record(4, &large)));
         assert_eq!(images(&journal, 1), [1, 3]);
         assert!(journal.stage(2, &record(5, &large)));
-        journal.write(true).unwrap();
+        journal.write(Safety::Synced).unwrap();
         assert_eq!(images(&journal, 2), [5]);
         assert_eq!(std::fs::metadata(journal.path()).unwrap().len(), SIZE);
     }

@@ -17,6 +17,7 @@ mod commit_worker;
 pub mod config;
 pub mod content_hash;
 pub mod conversion;
+mod cores;
 pub mod device;
 pub mod driver;
 mod edit;

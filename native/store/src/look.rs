@@ -78,7 +78,7 @@ impl Drop for Busy {
 }
 
 /// Looks until something is there, at most so long.
-pub(crate) fn look<T>(patience: Duration, mut there: impl FnMut() -> Option<T>) -> Option<T> {
+pub fn look<T>(patience: Duration, mut there: impl FnMut() -> Option<T>) -> Option<T> {
     if patience.is_zero() {
         return None;
     }

@@ -4,11 +4,13 @@
 //! Bytes are gathered into large writes, which a writer does meanwhile when one is free, and their write-out is
 //! started early so that the final sync has little left to wait for.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::blob::{BlobFile, Disk};
 use crate::device::Device;
 use crate::error::StoreError;
+use crate::lmdb::PAGE_BYTES;
 use crate::spare_files::{SpareFile, SpareFiles};
 use crate::writers::{Progress, Writers};
 
@@ -16,6 +18,11 @@ use crate::writers::{Progress, Writers};
 const DIRECT_WRITE_BYTES: usize = 64 * 1024;
 /// Shorter ones are gathered up to this.
 const GATHER_BYTES: usize = 128 * 1024;
+
+/// A file that will probably be longer is not given its length ahead.
+const LENGTH_MAX: u64 = 64 << 20;
+/// Its write-out is started in portions up to this.
+const PORTION_MAX: u64 = 4 << 20;
 
 /// The file.
 pub(crate) struct TempFile {
@@ -27,7 +34,11 @@ pub(crate) struct TempFile {
     gathered: Vec<u8>,
     /// Bytes handed to the system or to a writer.
     written: u64,
-    write_back: bool,
+    write_back: Option<WriteBack>,
+    /// How long it will probably be; 0 when it is not to be lengthened.
+    usual: u64,
+    /// How long it was made ahead of its bytes.
+    length: u64,
     /// Written by its receiver, whoever is free.
     alone: bool,
     /// Whether the name survives a power cut already.
@@ -38,7 +49,7 @@ pub(crate) struct TempFile {
 
 impl TempFile {
     /// Creates the file, or takes it from `spares`. `gathered` is a buffer to reuse; the write-out of
-    /// a `durable` one starts early.
+    /// a `durable` one starts early; `usual` is how long it will probably be.
     pub(crate) fn create(
         disk: &Arc<dyn Disk>,
         device: &Arc<Device>,
@@ -46,6 +57,7 @@ impl TempFile {
         mut gathered: Vec<u8>,
         durable: bool,
         spares: &SpareFiles,
+        usual: u64,
     ) -> Result<Self, StoreError> {
         let spare = spares.take(device, durable);
         let name_is_safe = durable && spare.is_some();
@@ -66,7 +78,13 @@ impl TempFile {
             blob: Some(Arc::new(blob)),
             gathered,
             written: 0,
-            write_back: durable,
+            write_back: durable.then(WriteBack::default),
+            usual: if device.allocates_by_length() {
+                usual
+            } else {
+                0
+            },
+            length: 0,
             alone: false,
             name_is_safe,
             writers: Arc::clone(writers),
@@ -78,7 +96,7 @@ impl TempFile {
     /// The write-out is left to the sync that follows at once.
     pub(crate) fn write_alone(&mut self) {
         self.alone = true;
-        self.write_back = false;
+        self.write_back = None;
     }
 
     /// Appends bytes.
@@ -123,8 +141,11 @@ impl TempFile {
         self.hand_on()
     }
 
-    /// Hands on what is still gathered.
+    /// Hands on what is still gathered: nothing follows.
     pub(crate) fn complete(&mut self) -> Result<(), StoreError> {
+        if let Some(write_back) = &mut self.write_back {
+            write_back.portion = 0;
+        }
         if self.progress.is_busy() && !self.gathered.is_empty() {
             return self.hand_on();
         }
@@ -140,17 +161,18 @@ impl TempFile {
 
     /// Has what is gathered written by a free writer, or writes it.
     fn hand_on(&mut self) -> Result<(), StoreError> {
-        let Some(blob) = &self.blob else {
-            return Err(StoreError::Closed);
-        };
         if self.progress.failed() {
             return self.wait();
         }
         let gathered = std::mem::take(&mut self.gathered);
         let (length, at) = (gathered.len() as u64, self.written);
+        let write_back = self.start_write_back(at + length);
+        let Some(blob) = &self.blob else {
+            return Err(StoreError::Closed);
+        };
         let offered = self
             .writers
-            .offer(blob, gathered, at, self.write_back, &self.progress);
+            .offer(blob, gathered, at, write_back, &self.progress);
         match offered {
             Ok(empty) => {
                 self.gathered = empty;
@@ -183,8 +205,9 @@ impl TempFile {
         self.disk
             .write_at(blob, bytes, self.written)
             .map_err(|e| StoreError::io("write", &blob.path, e))?;
-        if self.write_back {
-            self.disk.start_write_back(blob, self.written, length);
+        let range = self.start_write_back(self.written + length);
+        if let (Some(range), Some(blob)) = (range, &self.blob) {
+            self.disk.start_write_back(blob, range);
         }
         self.count(length);
         Ok(())
@@ -200,11 +223,29 @@ impl TempFile {
         self.written
     }
 
+    /// What to start the write-out of when the file is written up to `end`. Before the first, the file gets the length
+    /// it will probably have: ext4 then finds room for all of it at once, and not for the last page by itself.
+    fn start_write_back(&mut self, end: u64) -> Option<Range<u64>> {
+        let range = self.write_back.as_mut()?.due(end)?;
+        if range.start == 0 && end < self.usual && self.usual <= LENGTH_MAX {
+            let blob = self.blob.as_ref()?;
+            // It goes without, if it has to.
+            if self.disk.set_length(blob, self.usual).is_ok() {
+                self.length = self.usual;
+            }
+        }
+        Some(range)
+    }
+
     /// Waits until content and name survive a power cut. Everything must be with the system.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         let Some(blob) = &self.blob else {
             return Err(StoreError::Closed);
         };
+        if self.length > self.written {
+            let cut = self.disk.set_length(blob, self.written);
+            cut.map_err(|e| StoreError::io("cut", &blob.path, e))?;
+        }
         self.disk
             .sync(blob)
             .map_err(|e| StoreError::io("sync", &blob.path, e))?;
@@ -221,6 +262,43 @@ impl TempFile {
     pub(crate) fn hand_over(mut self) -> Vec<u8> {
         self.blob = None;
         std::mem::take(&mut self.gathered)
+    }
+}
+
+/// How far the write-out of a file has been started.
+///
+/// Each start costs the disk a request and the file system an extent; from the fifth on, ext4 keeps extents in
+/// a block of their own, which is then written and given back. So the portions grow with the file.
+struct WriteBack {
+    started: u64,
+    /// Bytes that are worth a start; 0 once no more come.
+    portion: u64,
+}
+
+impl Default for WriteBack {
+    fn default() -> Self {
+        Self {
+            started: 0,
+            portion: GATHER_BYTES as u64,
+        }
+    }
+}
+
+impl WriteBack {
+    /// What is to be started when the file is written up to `end`.
+    fn due(&mut self, end: u64) -> Option<Range<u64>> {
+        if end < self.started + self.portion {
+            return None;
+        }
+        let end = match self.portion {
+            0 => end,
+            // A page that is not full yet would be written twice.
+            _ => end / PAGE_BYTES * PAGE_BYTES,
+        };
+        let range = self.started..end;
+        self.started = end;
+        self.portion = (self.portion * 2).min(PORTION_MAX);
+        Some(range)
     }
 }
 
@@ -254,7 +332,7 @@ mod tests {
         let spares = SpareFiles::start(&disk, std::slice::from_ref(&device)).unwrap();
         let mut expected = Vec::new();
         let mut file =
-            TempFile::create(&disk, &device, &writers, Vec::new(), true, &spares).unwrap();
+            TempFile::create(&disk, &device, &writers, Vec::new(), true, &spares, 400_000).unwrap();
         for (n, size) in [10, 70_000, 100_000, 300_000, 1, 64 * 1024]
             .into_iter()
             .enumerate()
@@ -271,7 +349,8 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         drop(file);
         assert!(!path.exists());
-        let file = TempFile::create(&disk, &device, &writers, Vec::new(), false, &spares).unwrap();
+        let file =
+            TempFile::create(&disk, &device, &writers, Vec::new(), false, &spares, 0).unwrap();
         let path = device.temp_path(&file.name);
         file.hand_over();
         assert!(path.exists());

@@ -6,6 +6,7 @@
 //! synced here.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::thread::JoinHandle;
@@ -15,7 +16,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::blob::{BlobFile, Disk};
 use crate::buffers::Buffers;
+use crate::cores::Helper;
 use crate::error::StoreError;
+use crate::look::{LOOK_MAX, look};
 
 /// Writers beside the receivers. LIMIT: half the cores, since the receivers need theirs.
 const WRITERS_MAX: usize = 8;
@@ -24,11 +27,18 @@ const QUEUED_MAX: usize = 8;
 
 /// The writers.
 pub(crate) struct Writers {
-    queue: Mutex<Option<Sender<Piece>>>,
+    queue: Mutex<Option<Sender<Work>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    helpers: Vec<Arc<Helper>>,
     /// Writers less pieces: below zero when pieces wait.
     idle: Arc<AtomicIsize>,
     buffers: Arc<Buffers>,
+}
+
+enum Work {
+    /// A piece comes in a moment.
+    Expect,
+    Write(Piece),
 }
 
 /// Bytes on their way to a file.
@@ -36,7 +46,8 @@ struct Piece {
     blob: Arc<BlobFile>,
     bytes: Vec<u8>,
     offset: u64,
-    write_back: bool,
+    /// What to start the write-out of after it.
+    write_back: Option<Range<u64>>,
     progress: Arc<Progress>,
 }
 
@@ -61,8 +72,10 @@ impl Writers {
         let (queue, waiting) = crossbeam_channel::unbounded();
         let idle = Arc::new(AtomicIsize::new(count as isize));
         let mut threads = Vec::with_capacity(count);
-        for _ in 0..count {
+        let helpers: Vec<Arc<Helper>> = (0..count).map(|_| Arc::default()).collect();
+        for helper in &helpers {
             let worker = Worker {
+                helper: Arc::clone(helper),
                 disk: Arc::clone(disk),
                 buffers: Arc::clone(buffers),
                 idle: Arc::clone(&idle),
@@ -77,6 +90,7 @@ impl Writers {
         Ok(Self {
             queue: Mutex::new(Some(queue)),
             threads: Mutex::new(threads),
+            helpers,
             idle,
             buffers: Arc::clone(buffers),
         })
@@ -87,6 +101,24 @@ impl Writers {
         self.idle.load(Ordering::Relaxed) > 0
     }
 
+    /// Wakes a writer for a piece that is about to come, so that it is awake by then, on another core than the
+    /// caller's.
+    pub(crate) fn expect(&self) {
+        for helper in &self.helpers {
+            helper.keep_off_here();
+        }
+        if let Some(queue) = self.queue.lock().as_ref() {
+            let _closed = queue.send(Work::Expect);
+        }
+    }
+
+    /// Lets the writers run anywhere.
+    pub(crate) fn set_free(&self) {
+        for helper in &self.helpers {
+            helper.set_free();
+        }
+    }
+
     /// Hands a piece over and gives an empty buffer for the next; gives the piece back when no writer is free and
     /// none is at work on this file. (Two threads that write one file wait for each other in the kernel.)
     pub(crate) fn offer(
@@ -94,7 +126,7 @@ impl Writers {
         blob: &Arc<BlobFile>,
         bytes: Vec<u8>,
         offset: u64,
-        write_back: bool,
+        write_back: Option<Range<u64>>,
         progress: &Arc<Progress>,
     ) -> Result<Vec<u8>, Vec<u8>> {
         let queue = self.queue.lock().clone();
@@ -113,8 +145,11 @@ impl Writers {
             write_back,
             progress: Arc::clone(progress),
         };
-        if let Err(unsent) = queue.send(piece) {
-            return Err(unsent.into_inner().bytes);
+        if let Err(unsent) = queue.send(Work::Write(piece)) {
+            return Err(match unsent.into_inner() {
+                Work::Write(piece) => piece.bytes,
+                Work::Expect => Vec::new(),
+            });
         }
         self.idle.fetch_sub(1, Ordering::Relaxed);
         state.outstanding += 1;
@@ -164,15 +199,17 @@ impl Progress {
 }
 
 struct Worker {
+    helper: Arc<Helper>,
     disk: Arc<dyn Disk>,
     buffers: Arc<Buffers>,
     idle: Arc<AtomicIsize>,
-    waiting: Receiver<Piece>,
+    waiting: Receiver<Work>,
 }
 
 impl Worker {
     fn run(self) {
-        for piece in &self.waiting {
+        self.helper.is_me();
+        while let Some(piece) = self.next() {
             let Piece {
                 blob,
                 bytes,
@@ -181,14 +218,27 @@ impl Worker {
                 progress,
             } = piece;
             let result = self.disk.write_at(&blob, &bytes, offset);
-            if write_back && result.is_ok() {
-                let length = bytes.len() as u64;
-                self.disk.start_write_back(&blob, offset, length);
+            if let (Some(range), Ok(())) = (write_back, &result) {
+                self.disk.start_write_back(&blob, range);
             }
             drop(blob);
             self.buffers.give(bytes);
             self.idle.fetch_add(1, Ordering::Relaxed);
             progress.done(result);
+        }
+    }
+
+    fn next(&self) -> Option<Piece> {
+        loop {
+            let mut work = self.waiting.recv().ok()?;
+            if matches!(work, Work::Expect) {
+                let found = look(LOOK_MAX, || self.waiting.try_recv().ok());
+                let Some(found) = found else { continue };
+                work = found;
+            }
+            if let Work::Write(piece) = work {
+                return Some(piece);
+            }
         }
     }
 }
@@ -213,7 +263,7 @@ mod tests {
         let progress = Arc::default();
         for (n, offset) in [(1, 5), (2, 0), (3, 10)] {
             let bytes = vec![n; 5];
-            if let Err(bytes) = writers.offer(&blob, bytes, offset, true, &progress) {
+            if let Err(bytes) = writers.offer(&blob, bytes, offset, Some(0..15), &progress) {
                 disk.write_at(&blob, &bytes, offset).unwrap();
             }
         }
@@ -221,7 +271,7 @@ mod tests {
         let expected = [[2; 5], [1; 5], [3; 5]].concat();
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         writers.stop();
-        let refused = writers.offer(&blob, vec![9], 0, false, &progress);
+        let refused = writers.offer(&blob, vec![9], 0, None, &progress);
         assert_eq!(refused.unwrap_err(), [9]);
     }
 
@@ -234,7 +284,7 @@ mod tests {
         let file = std::fs::File::open(&path).unwrap();
         let blob = Arc::new(BlobFile { file, path });
         let progress = Arc::default();
-        if writers.offer(&blob, vec![1], 0, false, &progress).is_ok() {
+        if writers.offer(&blob, vec![1], 0, None, &progress).is_ok() {
             assert!(progress.wait().is_err());
             assert!(progress.wait().is_ok());
         }

@@ -147,8 +147,8 @@ struct Run {
 }
 
 impl Run {
-    fn start(home: &Path, script: &Script, durability: Durability) -> Self {
-        let disk = Arc::new(FaultDisk::default());
+    fn start(home: &Path, script: &Script, durability: Durability, disk: FaultDisk) -> Self {
+        let disk = Arc::new(disk);
         let settings = settings(home, script);
         let on = Arc::clone(&disk);
         let (archive, _) = Archive::open_on(settings, on, &mut |_, _, _| {}).unwrap();
@@ -181,11 +181,12 @@ fn settings(home: &Path, script: &Script) -> ArchiveConfig {
 }
 
 /// Runs a script with a crash at each of its operations.
-fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
+fn crash_everywhere(script: &Script, durability: Durability, loss: Loss, separate: bool) {
     let mut at = 1;
     loop {
         let home = scratch();
-        let mut run = Run::start(home.path(), script, durability);
+        let disk = FaultDisk::new(separate);
+        let mut run = Run::start(home.path(), script, durability, disk);
         run.disk.arm(at, Fault::Crash);
         for step in script.steps {
             run.step(*step);
@@ -212,23 +213,24 @@ fn crash_everywhere(script: &Script, durability: Durability, loss: Loss) {
 }
 
 macro_rules! crashes {
-    ($($name:ident: $durability:ident, $loss:ident;)*) => {$(
+    ($($name:ident: $durability:ident, $loss:ident, $separate:literal;)*) => {$(
         #[test]
         fn $name() {
             for script in &SCRIPTS {
-                crash_everywhere(script, Durability::$durability, Loss::$loss);
+                crash_everywhere(script, Durability::$durability, Loss::$loss, $separate);
             }
         }
     )*};
 }
 
 crashes! {
-    durable_and_killed: Durable, Nothing;
-    durable_and_unsynced_lost: Durable, Unsynced;
-    durable_and_contents_lost: Durable, Contents;
-    relaxed_and_killed: Relaxed, Nothing;
-    relaxed_and_unsynced_lost: Relaxed, Unsynced;
-    relaxed_and_contents_lost: Relaxed, Contents;
+    durable_and_killed: Durable, Nothing, false;
+    durable_and_unsynced_lost: Durable, Unsynced, false;
+    durable_and_contents_lost: Durable, Contents, false;
+    durable_beside_another_disk: Durable, Unsynced, true;
+    relaxed_and_killed: Relaxed, Nothing, false;
+    relaxed_and_unsynced_lost: Relaxed, Unsynced, false;
+    relaxed_and_contents_lost: Relaxed, Contents, false;
 }
 
 /// Runs a script with each of its operations failing; the archive goes on.
@@ -236,7 +238,12 @@ fn fail_everywhere(script: &Script, fault: Fault) {
     let mut at = 1;
     loop {
         let home = scratch();
-        let mut run = Run::start(home.path(), script, Durability::Durable);
+        let mut run = Run::start(
+            home.path(),
+            script,
+            Durability::Durable,
+            FaultDisk::default(),
+        );
         run.disk.arm(at, fault);
         for step in script.steps {
             run.step(*step);
@@ -296,7 +303,7 @@ fn a_full_disk_refuses_and_recovers() {
     for size in [SMALL, LARGE] {
         for durability in [Durability::Durable, Durability::Relaxed] {
             let home = scratch();
-            let mut run = Run::start(home.path(), &SCRIPTS[0], durability);
+            let mut run = Run::start(home.path(), &SCRIPTS[0], durability, FaultDisk::default());
             run.disk.arm(1, Fault::Full);
             let archive = run.archive.take().unwrap();
             let error = store(&archive, &sample(1, "a", size), durability).unwrap_err();
@@ -316,7 +323,12 @@ fn a_full_disk_refuses_and_recovers() {
 #[test]
 fn a_failed_sync_takes_the_store_back_and_stops_the_device() {
     let home = scratch();
-    let mut run = Run::start(home.path(), &SCRIPTS[1], Durability::Durable);
+    let mut run = Run::start(
+        home.path(),
+        &SCRIPTS[1],
+        Durability::Durable,
+        FaultDisk::default(),
+    );
     run.disk.arm(1, Fault::Syncs);
     let archive = run.archive.take().unwrap();
     let error = store(&archive, &sample(2, "bb", LARGE), Durability::Durable).unwrap_err();

@@ -23,11 +23,34 @@ const SMALL: usize = 400;
 const LARGE: usize = 90_000;
 const LOSSES: [Loss; 3] = [Loss::Nothing, Loss::Unsynced, Loss::Contents];
 
+/// Each loss, with the journal beside the objects and elsewhere.
+fn losses() -> impl Iterator<Item = (Loss, bool)> {
+    LOSSES
+        .into_iter()
+        .flat_map(|loss| [(loss, false), (loss, true)])
+}
+
 fn open_on(config: ArchiveConfig) -> (Archive, Arc<FaultDisk>) {
-    let disk = Arc::new(FaultDisk::default());
+    open_on_disk(config, FaultDisk::default())
+}
+
+fn open_on_disk(config: ArchiveConfig, disk: FaultDisk) -> (Archive, Arc<FaultDisk>) {
+    let disk = Arc::new(disk);
     let on: Arc<FaultDisk> = Arc::clone(&disk);
     let (archive, _) = Archive::open_on(config, on, &mut |_, _, _| {}).unwrap();
     (archive, disk)
+}
+
+/// Stores an object and rests.
+fn store_and_rest(archive: &Archive, object: &Sample) {
+    store(archive, object, Durability::Durable).unwrap();
+    rest(archive);
+}
+
+/// Waits until everything that wants a commit of its own has had it.
+fn rest(archive: &Archive) {
+    archive.wait_for_reaper();
+    archive.flush().unwrap();
 }
 
 /// Opens the archive after a crash; exactly these objects are there, whole, and nothing else.
@@ -59,14 +82,14 @@ fn expect(config: ArchiveConfig, home: &Path, objects: &[Sample]) -> RecoveryRep
 fn a_store_that_cannot_be_taken_back_at_once_does_not_come_back() {
     let home = tempfile::tempdir().unwrap();
     let (archive, disk) = open_on(config(home.path()));
-    let [kept, refused] = [1, 2].map(|series| Sample::new(series, series, LARGE));
-    archive.flush().unwrap();
+    let [first, kept, refused] = [4, 1, 2].map(|series| Sample::new(series, series, LARGE));
+    store_and_rest(&archive, &first);
     disk.arm(u64::MAX, Fault::FullIndex);
     store(&archive, &kept, Durability::Relaxed).unwrap();
     let log = disk.log();
     let mark = log.iter().position(|line| line.contains(" link ")).unwrap();
     // No commit falls due between the operations that are counted.
-    archive.flush().unwrap();
+    rest(&archive);
     // The journal holds the second object by then; neither its file nor its taking back finds room.
     disk.arm(mark as u64 + 1, Fault::FullIndex);
     assert!(store(&archive, &refused, Durability::Relaxed).is_err());
@@ -75,25 +98,25 @@ fn a_store_that_cannot_be_taken_back_at_once_does_not_come_back() {
     disk.arm(u64::MAX, Fault::FullIndex);
     // Where it was committed before, it goes with the next commit, which comes by itself.
     let until = Instant::now() + Duration::from_secs(30);
-    while archive.counts().unwrap().images != 1 && Instant::now() < until {
+    while archive.counts().unwrap().images != 2 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
     }
     store(&archive, &Sample::new(3, 3, SMALL), Durability::Durable).unwrap();
     archive.flush().unwrap();
-    assert_eq!(archive.counts().unwrap().images, 2);
+    assert_eq!(archive.counts().unwrap().images, 3);
     archive.close();
     expect(
         config(home.path()),
         home.path(),
-        &[kept, Sample::new(3, 3, SMALL)],
+        &[first, kept, Sample::new(3, 3, SMALL)],
     );
 }
 
 #[test]
 fn power_ends_between_journal_and_commit() {
-    for loss in LOSSES {
+    for (loss, separate) in losses() {
         let home = tempfile::tempdir().unwrap();
-        let (archive, disk) = open_on(config(home.path()));
+        let (archive, disk) = open_on_disk(config(home.path()), FaultDisk::new(separate));
         let objects = [
             Sample::new(1, 1, SMALL),
             Sample::new(1, 2, LARGE),
@@ -116,11 +139,45 @@ fn power_ends_between_journal_and_commit() {
 }
 
 #[test]
+fn a_sync_of_its_file_makes_safe_what_the_journal_holds_before_it() {
+    for (loss, separate) in losses() {
+        let home = tempfile::tempdir().unwrap();
+        let (archive, disk) = open_on_disk(config(home.path()), FaultDisk::new(separate));
+        let [first, relaxed] = [1, 2].map(|series| Sample::new(series, series, LARGE));
+        let objects = [3, 4].map(|series| Sample::new(series, series, LARGE));
+        store_and_rest(&archive, &first);
+        let commits = archive.stats().commits;
+        store(&archive, &relaxed, Durability::Relaxed).unwrap();
+        disk.arm(u64::MAX, Fault::Crash);
+        for object in &objects {
+            store(&archive, object, Durability::Durable).unwrap();
+        }
+        let log = disk.log();
+        let count = |what| log.iter().filter(|line| line.contains(what)).count();
+        let through = count(" sync range ");
+        let is_committed = archive.stats().commits > commits;
+        assert!(
+            is_committed || through == if separate { 0 } else { 2 },
+            "{log:?}"
+        );
+        disk.crash();
+        archive.close();
+        disk.come_up(loss);
+        let (archive, _) = Archive::open(config(home.path()), &mut |_, _, _| {}).unwrap();
+        for object in &objects {
+            let found = archive.index().read().unwrap();
+            let found = found.find_image(object.sop.as_bytes()).unwrap();
+            assert!(found.is_some(), "{loss:?} {separate} {is_committed}");
+        }
+    }
+}
+
+#[test]
 fn power_ends_before_the_rename() {
-    for loss in LOSSES {
+    for (loss, separate) in losses() {
         for at in 1.. {
             let home = tempfile::tempdir().unwrap();
-            let (archive, disk) = open_on(config(home.path()));
+            let (archive, disk) = open_on_disk(config(home.path()), FaultDisk::new(separate));
             disk.arm(at, Fault::Crash);
             let object = Sample::new(1, 1, LARGE);
             let done = store(&archive, &object, Durability::Durable).is_ok();

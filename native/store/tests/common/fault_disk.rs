@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,8 @@ enum Undo {
         path: PathBuf,
         offset: u64,
         old: Vec<u8>,
+        /// The device has taken it in: the next sync of any file makes it safe.
+        through: bool,
     },
 }
 
@@ -80,14 +83,25 @@ struct State {
     log: Vec<String>,
     /// Free bytes per device folder, where not plenty.
     free: HashMap<String, u64>,
+    /// A commit of the index is under way.
+    committing: bool,
 }
 
 #[derive(Default)]
 pub struct FaultDisk {
+    separate: bool,
     state: Mutex<State>,
 }
 
 impl FaultDisk {
+    /// `separate`: the journal is on another file system than the objects.
+    pub fn new(separate: bool) -> Self {
+        Self {
+            separate,
+            ..Self::default()
+        }
+    }
+
     /// Fails at operation `number` from now, counted from 1.
     pub fn arm(&self, number: u64, fault: Fault) {
         let mut state = self.state.lock();
@@ -129,7 +143,9 @@ impl FaultDisk {
                                 fs::write(to, old).unwrap();
                             }
                         }
-                        Undo::Overwritten { path, offset, old } => restore(&path, &old, offset),
+                        Undo::Overwritten {
+                            path, offset, old, ..
+                        } => restore(&path, &old, offset),
                         Undo::Removed { path, bytes } => {
                             fs::create_dir_all(path.parent().unwrap()).unwrap();
                             fs::write(path, bytes).unwrap();
@@ -140,7 +156,10 @@ impl FaultDisk {
             Loss::Contents => {
                 for undo in state.undo.iter().rev() {
                     // The later half comes out first, or alone.
-                    if let Undo::Overwritten { path, offset, old } = undo {
+                    if let Undo::Overwritten {
+                        path, offset, old, ..
+                    } = undo
+                    {
                         let half = old.len() / 2;
                         restore(path, &old[..half], *offset);
                     }
@@ -182,7 +201,7 @@ impl FaultDisk {
                 state.crashed = true;
                 Ok(true)
             }
-            Fault::Once(code) if number == at && name != "commit" => error(code),
+            Fault::Once(code) if number == at && !name.starts_with("commit") => error(code),
             Fault::Syncs if number >= at && name.starts_with("sync") => error(5),
             Fault::Removes if number >= at && name == "remove" => error(13),
             Fault::Commits if number >= at && name == "commit" => error(5),
@@ -230,7 +249,12 @@ impl Disk for FaultDisk {
         let mut old = vec![0; bytes.len()];
         if !state.dirty.contains(&blob.path) && blob.file.read_exact_at(&mut old, offset).is_ok() {
             let path = blob.path.clone();
-            state.undo.push(Undo::Overwritten { path, offset, old });
+            state.undo.push(Undo::Overwritten {
+                path,
+                offset,
+                old,
+                through: false,
+            });
         } else {
             state.dirty.insert(blob.path.clone());
         }
@@ -238,7 +262,35 @@ impl Disk for FaultDisk {
         SystemDisk.write_at(blob, bytes, offset)
     }
 
-    fn start_write_back(&self, _blob: &BlobFile, _offset: u64, _length: u64) {}
+    fn start_write_back(&self, _blob: &BlobFile, _range: Range<u64>) {}
+
+    fn write_through(&self, blob: &BlobFile, range: Range<u64>) -> io::Result<()> {
+        self.run("sync range", &blob.path, |state| {
+            for undo in &mut state.undo {
+                if let Undo::Overwritten {
+                    path,
+                    offset,
+                    old,
+                    through,
+                } = undo
+                {
+                    let end = *offset + old.len() as u64;
+                    *through |= *path == blob.path && range.start <= *offset && end <= range.end;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn sync_covers(&self, _synced: &File, _other: &File) -> bool {
+        !self.separate
+    }
+
+    fn set_length(&self, blob: &BlobFile, length: u64) -> io::Result<()> {
+        self.run("length", &blob.path, |_| {
+            SystemDisk.set_length(blob, length)
+        })
+    }
 
     fn write_out(&self, _path: &Path) {}
 
@@ -246,7 +298,8 @@ impl Disk for FaultDisk {
         self.run("sync", &blob.path, |state| {
             state.dirty.remove(&blob.path);
             let synced = |undo: &Undo| match undo {
-                Undo::Created(path) | Undo::Overwritten { path, .. } => *path == blob.path,
+                Undo::Created(path) => *path == blob.path,
+                Undo::Overwritten { path, through, .. } => *path == blob.path || *through,
                 Undo::Renamed { .. } | Undo::Removed { .. } => false,
             };
             state.undo.retain(|undo| !synced(undo));
@@ -327,6 +380,17 @@ impl Disk for FaultDisk {
     }
 
     fn commit_point(&self) -> io::Result<()> {
-        self.run("commit", Path::new(""), |_| Ok(()))
+        let before = {
+            let mut state = self.state.lock();
+            state.committing = !state.committing;
+            state.committing
+        };
+        // What was committed cannot fail any more, but the process can end there.
+        let name = if before { "commit" } else { "committed" };
+        let passed = self.run(name, Path::new(""), |_| Ok(()));
+        if passed.is_err() {
+            self.state.lock().committing = false;
+        }
+        passed
     }
 }
