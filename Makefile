@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 SOURCES := pyproject.toml constraints.txt Cargo.toml Cargo.lock $(wildcard native/*/Cargo.toml) \
 	$(wildcard native/pixels/*.pyx) $(wildcard native/backend/*.py) \
-	$(shell find native -name '*.rs' -o -name '*.sql' | grep -v '/target/')
+	$(shell find native -name '*.rs' -o -name '*.c' -o -name '*.sql' | grep -v -e '/target/' -e '/pixels/')
 
 .PHONY: help
 help:  ## List the targets
@@ -33,7 +33,7 @@ $(VENV)/bin/python:
 # not compiled anew for each install.
 $(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
 	@scripts/check_tools.sh
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt maturin setuptools Cython
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt maturin setuptools Cython cmake
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[dev]"
 	@touch $@
 

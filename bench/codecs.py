@@ -37,6 +37,8 @@ DCMTK = {
     "j1": (["dcmcjpeg", "+e1"], ["dcmdjpeg"]),
     "j2": (["dcmcjpeg", "+el", "+sv", "6"], ["dcmdjpeg"]),
     "j4": (["dcmcjpeg", "+ee", "+q", "95"], ["dcmdjpeg"]),
+    "j5": (["dcmcjpeg", "+es", "+q", "95"], ["dcmdjpeg"]),
+    "j6": (["dcmcjpeg", "+ep", "+q", "95"], ["dcmdjpeg"]),
     "js": (["dcmcjpls"], ["dcmdjpls"]),
     "r1": (["dcmcrle"], ["dcmdrle"]),
 }
@@ -46,7 +48,7 @@ GDCM = {
     "jk": (["gdcmconv", "--j2k"], ["gdcmconv", "--raw"]),
     "r1": (["gdcmconv", "--rle"], ["gdcmconv", "--raw"]),
 }
-MODES_MEASURED = ("j1", "j2", "j4", "js", "jk", "jl", "r1", "df", "h1", "h3")
+MODES_MEASURED = ("j1", "j2", "j4", "j5", "j6", "js", "jk", "jl", "r1", "df", "h1", "h3")
 
 
 def image() -> bytes:

@@ -39,6 +39,7 @@ __all__ = [
     "nki_decode",
     "nki_encode",
     "parse_columns",
+    "progressive_jpeg_encode",
     "read_elements",
     "rle_encode",
     "send",
@@ -553,6 +554,22 @@ def nki_encode(mode: int, pixels: bytes) -> bytes:
 
 def rle_encode(frame: bytes, rows: int, columns: int, samples: int, sample_bytes: int) -> bytes:
     """The RLE codestream of one native frame. Raises PixelDataError for another number of bytes."""
+
+def progressive_jpeg_encode(
+    frame: bytes,
+    size: tuple[int, int],
+    photometric: str,
+    sample_bytes: int,
+    full: bool,
+    quality: int,
+) -> bytes:
+    """The progressive JPEG codestream of one native frame of (rows, columns), by pixel.
+
+    Samples of one byte are coded with 8 bits, of two with 12, each without subsampling.
+    `photometric` (MONOCHROME2, RGB, YBR_FULL) is that of the samples; RGB is coded as YCbCr.
+    `full`: with successive approximation too, else by spectral selection alone. Raises
+    PixelDataError.
+    """
 
 def nki_decode(stream: bytes, bytes_max: int) -> bytes:
     """The pixel data of an NKI stream of mode 1 to 5.

@@ -3,12 +3,11 @@
 Picks and traps: JPEG lossless takes unsigned samples of the exact depth; JPEG-LS of a given depth
 is written by pyjpegls, since imagecodecs writes 8 or 16 bits only; JPEG 2000 of a given ratio by
 pylibjpeg-openjpeg, since imagecodecs takes a signal-to-noise ratio; HTJ2K says 16 bits for all
-above 8; progressive JPEG is Pillow's, of 8 bits only; RLE is the server's own, twice as fast as
-imagecodecs' PackBits. All others are imagecodecs'. Huffman tables are always made for the image, as
-Conquest's are: the standard ones cost half as much again.
+above 8; progressive JPEG, which imagecodecs does not write, and RLE, twice as fast as imagecodecs'
+PackBits, are the native half's. All others are imagecodecs'. Huffman tables are always made for the
+image, as Conquest's are: the standard ones cost half as much again.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ import jpeg_ls
 import numpy as np
 from numpy.typing import NDArray
 from openjpeg.utils import encode_buffer
-from PIL import Image, ImageFile
 
 from pyserver import _native
 from pyserver.pixels import syntaxes as ts
@@ -29,7 +27,6 @@ Encoder = Callable[..., bytes]
 
 # JPEG-LS grows noise, and small images by their header.
 JPEG_LS_HEADROOM_BYTES = 4096
-JPEG_HEADROOM_BYTES = 64 * 1024
 # Conquest's encoder writes up to a tenth more than it is asked to; with less than this, ours errs
 # more on some image.
 JPEG_2000_ROOM = 1.4
@@ -128,16 +125,15 @@ def _jpeg_baseline(samples: Samples, depth: Depth, quality: int) -> bytes:
     )
 
 
-def _jpeg_progressive(samples: Samples, depth: Depth, quality: int) -> bytes:
-    unsigned = _without_sign(samples, depth)
-    kind = "L" if samples.ndim == 2 else "RGB" if depth.is_rgb else "YCbCr"
-    rows, columns = samples.shape[:2]
-    picture = Image.frombytes(kind, (columns, rows), unsigned.tobytes())
-    # Pillow has the codec write into one buffer of this size or its own guess, which noise exceeds.
-    ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 2 * samples.nbytes + JPEG_HEADROOM_BYTES)
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=quality, progressive=True, subsampling=0)
-    return out.getvalue()
+def _jpeg_progressive(full: bool) -> Encoder:
+    def encode(samples: Samples, depth: Depth, quality: int) -> bytes:
+        rows, columns, *rest = samples.shape
+        photometric = "MONOCHROME2" if not rest else "RGB" if depth.is_rgb else "YBR_FULL"
+        return _native.progressive_jpeg_encode(
+            samples.tobytes(), (rows, columns), photometric, samples.dtype.itemsize, full, quality
+        )
+
+    return encode
 
 
 def _jpeg_extended(samples: Samples, depth: Depth, quality: int) -> bytes:
@@ -245,7 +241,8 @@ def _rle(samples: Samples, _depth: Depth, _quality: int) -> bytes:
 _ENCODERS = {
     ts.JPEG_BASELINE: _jpeg_baseline,
     ts.JPEG_EXTENDED: _jpeg_extended,
-    ts.JPEG_PROGRESSIVE: _jpeg_progressive,
+    ts.JPEG_SPECTRAL: _jpeg_progressive(full=False),
+    ts.JPEG_PROGRESSIVE: _jpeg_progressive(full=True),
     ts.JPEG_LOSSLESS: _jpeg_lossless(6),
     ts.JPEG_LOSSLESS_SV1: _jpeg_lossless(1),
     ts.JPEG_LS: _jpeg_ls_exact,

@@ -87,13 +87,17 @@ MODES = {
         _encode("j3", "JPEG, 8 or 12 bits; lossless above", *_JPEG_LOSSY, lossy=True),
         _encode("j4", "JPEG, 8 or 12 bits; lossless above", *_JPEG_LOSSY, lossy=True),
         _encode(
-            "j5", "as j4: JPEG of that process is read but not written", *_JPEG_LOSSY, lossy=True
+            "j5",
+            "progressive JPEG by spectral selection, 8 or 12 bits; lossless above",
+            ts.JPEG_SPECTRAL,
+            ts.JPEG_LOSSLESS_SV1,
+            lossy=True,
         ),
         _encode(
             "j6",
-            "progressive JPEG of 8 bits; else as j4",
+            "progressive JPEG by full progression, 8 or 12 bits; lossless above",
             ts.JPEG_PROGRESSIVE,
-            *_JPEG_LOSSY[1:],
+            ts.JPEG_LOSSLESS_SV1,
             lossy=True,
         ),
         _encode("j#", "as j2: Conquest's j# loses bits", ts.JPEG_LOSSLESS),

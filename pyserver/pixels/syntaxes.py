@@ -27,6 +27,8 @@ HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
 HTJ2K = "1.2.840.10008.1.2.4.203"
 RLE = "1.2.840.10008.1.2.5"
 
+# Lossy JPEG of 8 or 12 bits.
+JPEG_12_BITS = (JPEG_EXTENDED, JPEG_SPECTRAL, JPEG_PROGRESSIVE)
 UNCOMPRESSED = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED})
 
 
@@ -49,7 +51,6 @@ class Syntax:
     lossy: bool = False
     method: str = ""
     """Lossy Image Compression Method (PS3.3 C.7.6.1.1.5.1)."""
-    writable: bool = True
 
 
 SYNTAXES = {
@@ -57,7 +58,7 @@ SYNTAXES = {
     for row in (
         Syntax(JPEG_BASELINE, Family.JPEG, lossy=True, method="ISO_10918_1"),
         Syntax(JPEG_EXTENDED, Family.JPEG, lossy=True, method="ISO_10918_1"),
-        Syntax(JPEG_SPECTRAL, Family.JPEG, lossy=True, method="ISO_10918_1", writable=False),
+        Syntax(JPEG_SPECTRAL, Family.JPEG, lossy=True, method="ISO_10918_1"),
         Syntax(JPEG_PROGRESSIVE, Family.JPEG, lossy=True, method="ISO_10918_1"),
         Syntax(JPEG_LOSSLESS, Family.JPEG),
         Syntax(JPEG_LOSSLESS_SV1, Family.JPEG),
@@ -76,7 +77,7 @@ SYNTAXES = {
 def why_not(uid: str, image: PixelDescription) -> str:
     """Why a transfer syntax cannot carry an image; empty when it can."""
     syntax = SYNTAXES.get(uid)
-    if syntax is None or not syntax.writable:
+    if syntax is None:
         return f"no encoder for {uid}"
     widths = (8, 16, 32) if syntax.family is Family.RLE else (8, 16)
     if image.bits_allocated not in widths or image.is_float:
@@ -90,10 +91,10 @@ def why_not(uid: str, image: PixelDescription) -> str:
 
 
 def _why_not_lossy_jpeg(uid: str, image: PixelDescription) -> str:
-    """Processes 1 and 10 (progressive): 8 bits. Processes 2 and 4: 8 or 12 bits."""
-    if uid in (JPEG_BASELINE, JPEG_PROGRESSIVE) and image.bits_allocated != 8:
+    """Process 1: 8 bits. The others, sequential or progressive: 8 or 12 bits."""
+    if uid == JPEG_BASELINE and image.bits_allocated != 8:
         return f"{uid} carries 8 bits allocated, not {image.bits_allocated}"
-    if uid == JPEG_EXTENDED:
+    if uid in JPEG_12_BITS:
         if image.bits_stored > 12 or image.high_bit + 1 != image.bits_stored:
             return f"{uid} carries up to 12 bits, not {image.bits_stored}"
         if image.samples == 3 and image.bits_allocated != 8:

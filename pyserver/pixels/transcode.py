@@ -343,9 +343,7 @@ def _description_after(coded: PixelDescription, target: str, depth: Depth) -> Pi
     photometric = coded.photometric
     if depth.is_rgb:
         photometric = {
-            ts.JPEG_BASELINE: "YBR_FULL",
-            ts.JPEG_EXTENDED: "YBR_FULL",
-            ts.JPEG_PROGRESSIVE: "YBR_FULL",
+            **dict.fromkeys((ts.JPEG_BASELINE, *ts.JPEG_12_BITS), "YBR_FULL"),
             ts.JPEG_2000_LOSSLESS: "YBR_RCT",
             ts.JPEG_2000: "YBR_ICT",
             ts.HTJ2K_LOSSLESS: "YBR_RCT",
@@ -353,8 +351,8 @@ def _description_after(coded: PixelDescription, target: str, depth: Depth) -> Pi
             ts.HTJ2K: "YBR_ICT",
         }.get(target, photometric)
     after = replace(coded, photometric=photometric, by_plane=False)
-    if target == ts.JPEG_EXTENDED and coded.bits_allocated == 16:
-        # Process 4 has 12 bits, whatever the samples use of them (PS3.5 table 8.2.1-1).
+    if target in ts.JPEG_12_BITS and coded.bits_allocated == 16:
+        # 12 bits are coded, whatever the samples use of them (PS3.5 table 8.2.1-1).
         after = replace(after, bits_stored=12, high_bit=11)
     return after
 
@@ -368,7 +366,7 @@ def _depth(frames: list[Samples], image: PixelDescription, target: str) -> Depth
     rgb = image.photometric == "RGB" and image.samples == 3
     stored, used = image.bits_stored, image.high_bit + 1
     negative = image.signed and any(bool((frame < 0).any()) for frame in frames)
-    if target in (ts.JPEG_BASELINE, ts.JPEG_EXTENDED, ts.JPEG_PROGRESSIVE):
+    if target in (ts.JPEG_BASELINE, *ts.JPEG_12_BITS):
         if negative:
             raise PixelError(f"{target} carries no negative samples")
         if image.bits_allocated == 16:

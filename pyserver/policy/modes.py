@@ -15,8 +15,8 @@ _PROPOSED = {
     "j#": (ts.JPEG_LOSSLESS, ts.JPEG_LOSSLESS_SV1),
     "j3": (ts.JPEG_EXTENDED, ts.JPEG_BASELINE),
     "j4": (ts.JPEG_EXTENDED, ts.JPEG_BASELINE),
-    "j5": (ts.JPEG_EXTENDED, ts.JPEG_BASELINE),
-    "j6": (ts.JPEG_EXTENDED, ts.JPEG_BASELINE),
+    "j5": (ts.JPEG_SPECTRAL,),
+    "j6": (ts.JPEG_PROGRESSIVE,),
 }
 _AS_STORED = frozenset(("as", "is", "ui", "uj"))
 _UNCOMPRESSED = frozenset(ts.UNCOMPRESSED)

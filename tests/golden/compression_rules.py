@@ -15,10 +15,7 @@ _PHOTOMETRIC, _SAMPLES, _SIGN, _SPACING = 0x00280004, 0x00280002, 0x00280103, 0x
 _LOSSY, _ROWS, _COLUMNS = 0x00282110, 0x00280010, 0x00280011
 _ENCAPSULATED = "1.2.840.10008.1.2.4."
 _SPECTRAL, _PROGRESSIVE = "1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55"
-_SEQUENTIAL = {
-    _SPECTRAL: "1.2.840.10008.1.2.4.50",
-    _PROGRESSIVE: "1.2.840.10008.1.2.4.51",
-}
+_WRITTEN = {"j5": _SPECTRAL, "j6": _PROGRESSIVE}
 _CONQUEST_SIDE_MIN = 64
 # Conquest's own largest error in jl on images that it compresses.
 _JL_ERROR = 5
@@ -152,16 +149,15 @@ def _lossy_told(facts: CompressionFacts, difference: Difference) -> bool:
     return lossless or (facts.error > 0 and difference.observed == "01")
 
 
-def _sequential(facts: CompressionFacts, difference: Difference) -> bool:
-    """Of progressive JPEG (retired) full progression of 8 bits is written, in j6; all other is
-    sequential, with the same bits; without signs."""
-    if difference.field != "stored.transfer_syntax" or facts.mode[:2] not in ("j5", "j6"):
+def _progressive(facts: CompressionFacts, difference: Difference) -> bool:
+    """Each mode writes its own process. Conquest's write full progression, both, and call it
+    spectral selection for 8 bits; negative samples too."""
+    written = _WRITTEN.get(facts.mode[:2])
+    if difference.field != "stored.transfer_syntax" or written is None:
         return False
-    signed = _first_number(facts.sent, _SIGN) == 1
-    written = EXPLICIT_LE if signed else _SEQUENTIAL.get(difference.expected)
-    if facts.mode.startswith("j6") and difference.expected == _SPECTRAL:
-        written = _PROGRESSIVE
-    return difference.expected in _SEQUENTIAL and difference.observed == written
+    if _first_number(facts.sent, _SIGN) == 1:
+        written = EXPLICIT_LE
+    return difference.expected in _WRITTEN.values() and difference.observed == written
 
 
 def _undecoded(facts: CompressionFacts, difference: Difference) -> bool:
@@ -184,7 +180,7 @@ COMPRESSED = [
     Rule("small-jpeg-2000", _small_jpeg_2000),
     Rule("step-spacing", _step_spacing),
     Rule("lossy-told", _lossy_told),
-    Rule("sequential-jpeg", _sequential),
+    Rule("progressive-processes", _progressive),
     Rule("stays-compressed", _stays_compressed),
     Rule("signed-compressed", _signed_lossy),
     Rule("never-discarded", _never_discarded),

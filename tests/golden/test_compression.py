@@ -31,7 +31,8 @@ from tests.support.server import Server
 
 # The whole table takes minutes; these modes stand for the others. Names of files make a difference
 # to those that keep objects headerless.
-ALL_KINDS = ("un", "ub", "as", "n4", "j1", "j2", "j3", "js", "j7", "jk", "jl", "nj", "k4", "xx")
+JPEG_KINDS = ("j1", "j2", "j3", "j5", "j6", "js", "j7", "jk", "jl")
+ALL_KINDS = ("un", "ub", "as", "n4", *JPEG_KINDS, "nj", "k4", "xx")
 QUICK_MODES = {
     "compression_dcm.json": ALL_KINDS,
     "compression_v2.json": ("un", "as", "n4", "nj", "j2", "k4", "xx"),

@@ -32,6 +32,7 @@ ONE_SYNTAX = {
     ts.EXPLICIT_BE: "ub",
     ts.JPEG_BASELINE: "j3",
     ts.JPEG_EXTENDED: "j4",
+    ts.JPEG_SPECTRAL: "j5",
     ts.JPEG_PROGRESSIVE: "j6",
     ts.JPEG_LOSSLESS: "j2",
     ts.JPEG_LOSSLESS_SV1: "j1",
@@ -42,7 +43,7 @@ ONE_SYNTAX = {
     ts.RLE: "r1",
     ts.HTJ2K_LOSSLESS: "h1",
 }
-LOSSY_JPEG = (ts.JPEG_BASELINE, ts.JPEG_EXTENDED, ts.JPEG_PROGRESSIVE)
+LOSSY_JPEG = (ts.JPEG_BASELINE, *ts.JPEG_12_BITS)
 LOSSY = {*LOSSY_JPEG, ts.JPEG_2000}
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from pydicom import Dataset
-from pynetdicom import AE, build_role, evt
 
 from pyserver import _native
 from pyserver.pixels import syntaxes as ts
@@ -13,10 +11,16 @@ from pyserver.pixels.modes import outgoing_compression
 from pyserver.pixels.pool import make_pool
 from tests.conftest import MakeServer
 from tests.support import dimse
-from tests.support.dataset import Part10, read_file, values
-from tests.support.receivers import Received, move_all, receivers, store_inputs, stored_objects
+from tests.support.dataset import read_file, values
+from tests.support.receivers import (
+    got,
+    move_all,
+    receivers,
+    store_inputs,
+    stored_objects,
+)
 from tests.support.samples import INPUTS
-from tests.support.server import Server, free_port
+from tests.support.server import free_port
 from tests.support.waiting import comes_true
 
 pytestmark = pytest.mark.peers
@@ -105,31 +109,7 @@ def test_what_is_sent_lossy_has_a_uid_of_its_own_too(make_server: MakeServer) ->
     assert original.encode() in part.data
     # What is kept here stays what it was.
     assert set(stored_objects(server)) == {original}
-    assert set(_got(server, mr, texts[0x0020000D])) == {uid}
-
-
-def _got(server: Server, sop_class: str, study: str) -> dict[str, Part10]:
-    """What a C-GET answers with that takes lossy JPEG only."""
-    taken = Received()
-    ae = AE("GETTER")
-    root = "1.2.840.10008.5.1.4.1.2.2.3"
-    ae.add_requested_context(root)
-    ae.add_requested_context(sop_class, ts.JPEG_EXTENDED)
-    peer = ae.associate(
-        "127.0.0.1",
-        server.port,
-        ae_title=server.aet,
-        ext_neg=[build_role(sop_class, scp_role=True)],
-        evt_handlers=[(evt.EVT_C_STORE, taken.take)],
-    )
-    assert peer.is_established
-    keys = Dataset()
-    keys.QueryRetrieveLevel = "STUDY"
-    keys.StudyInstanceUID = study
-    statuses = [status.Status for status, _ in peer.send_c_get(keys, root)]
-    peer.release()
-    assert statuses[-1] == 0
-    return taken.objects
+    assert set(got(server, mr, texts[0x0020000D], ts.JPEG_EXTENDED)) == {uid}
 
 
 def test_an_object_that_is_not_the_one_announced_is_refused(make_server: MakeServer) -> None:

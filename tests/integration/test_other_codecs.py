@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from pyserver.pixels import syntaxes as ts
 from pyserver.pixels.codec_settings import CodecSettings
 from pyserver.pixels.modes import MODES
 from pyserver.pixels.pool import make_pool
-from tests.support.dataset import read_file
+from tests.support.dataset import Part10, read_file
+from tests.support.jpeg_scans import read_scans
 from tests.support.peers import missing, run
 from tests.support.samples import INPUTS, assert_same_pixels, frames, opened
 
@@ -136,6 +138,12 @@ SECOND_ENCODERS = [
     ("j3", 95, "sc_rgb8_planar0", _cjpeg("+eb", "+s4"), 1.0),
     ("j4", 95, "mr_unsigned12", _cjpeg("+ee"), 1.0),
     ("j4", 60, "mr_unsigned12", _cjpeg("+ee"), 1.0),
+    ("j5", 95, "us_mono8_4frames", _cjpeg("+es"), 1.0),
+    ("j5", 60, "mr_unsigned12", _cjpeg("+es"), 1.0),
+    ("j5", 95, "sc_rgb8_planar0", _cjpeg("+es", "+s4"), 1.0),
+    ("j6", 60, "us_mono8_4frames", _cjpeg("+ep"), 1.0),
+    ("j6", 95, "mr_unsigned12", _cjpeg("+ep"), 1.0),
+    ("j6", 95, "sc_rgb8_planar0", _cjpeg("+ep", "+s4"), 1.0),
     ("j7", 70, "mr_unsigned12", _cjpls, 1.0),
     ("j7", 50, "us_mono8_4frames", _cjpls, 1.0),
     ("jl", 20, "mr_unsigned12", _openjpeg, 1.25),
@@ -184,6 +192,51 @@ def _errors(before: list[NDArray[np.int64]], after: list[NDArray[np.int64]]) -> 
     differences = np.concatenate([(b - a).ravel() for a, b in zip(before, after, strict=True)])
     differences = differences - int(np.median(differences))
     return float(np.abs(differences).max()), float(np.sqrt(np.mean(differences**2.0)))
+
+
+PROGRESSIVE_INPUTS = (
+    "mr_unsigned12",
+    "nm_16bit_3frames",
+    "us_mono8_4frames",
+    "sc_rgb8_planar0",
+    "sc_rgb8_odd_7x5",
+    "sc_ybr_full",
+    "palette8_lut16",
+)
+
+
+@pytest.mark.parametrize(("mode", "approximated"), [("j5", False), ("j6", True)])
+def test_progressive_jpeg_is_the_same_to_other_decoders(
+    mode: str, approximated: bool, tmp_path: Path, pool: _native.CodecPool
+) -> None:
+    coded, decoded = tmp_path / "coded.dcm", tmp_path / "decoded.dcm"
+    for name in PROGRESSIVE_INPUTS:
+        uid = MODES[mode].syntaxes[0]
+        assert pool.recompress_file(str(INPUTS / f"{name}.dcm"), str(coded), mode) == uid
+        ours = read_file(coded)
+        streams = _streams(ours)
+        for stream in streams:
+            scans = read_scans(stream).scans
+            assert any(scan.high or scan.low for scan in scans) is approximated, name
+            assert len(scans) > 2
+        # Colours as they are coded: each library turns them back into RGB with its own rounding.
+        colour = {"colorspace": "YCBCR", "outcolorspace": "YCBCR"}
+        is_grey = opened(ours).image.samples == 1
+        expected = [
+            np.asarray(imagecodecs.jpeg8_decode(stream, **({} if is_grey else colour)))
+            for stream in streams
+        ]
+        for command in (["dcmdjpeg", "+cn"], ["gdcmconv", "--raw"]):
+            run(*command, coded, decoded)
+            for one, other in zip(frames(read_file(decoded)), expected, strict=True):
+                assert np.array_equal(one, other), (name, command)
+
+
+def _streams(part: Part10) -> list[bytes]:
+    """The codestreams of an object that has a fragment for each frame."""
+    found = opened(part)
+    assert found.items is not None and len(found.items) == 1 + found.image.frames
+    return [found.body[begin:end] for begin, end in found.items[1:]]
 
 
 @pytest.mark.parametrize("name", ["mr_unsigned12", "sc_rgb8_planar0"])

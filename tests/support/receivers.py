@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from pynetdicom import AE, evt
+from pydicom import Dataset
+from pynetdicom import AE, build_role, evt
 
 from pyserver import _native
 from tests.support import dimse
@@ -78,3 +79,27 @@ def stored_objects(server: Server) -> dict[str, Part10]:
     """What a server has, by SOP instance UID."""
     rows = server.tables()["DICOMImages"]
     return {str(row["SOPInstanc"]): read_file(server.path(str(row["ObjectFile"]))) for row in rows}
+
+
+def got(server: Server, sop_class: str, study: str, syntax: str) -> dict[str, Part10]:
+    """What a C-GET answers with that takes one transfer syntax."""
+    taken = Received()
+    ae = AE("GETTER")
+    root = "1.2.840.10008.5.1.4.1.2.2.3"
+    ae.add_requested_context(root)
+    ae.add_requested_context(sop_class, syntax)
+    peer = ae.associate(
+        "127.0.0.1",
+        server.port,
+        ae_title=server.aet,
+        ext_neg=[build_role(sop_class, scp_role=True)],
+        evt_handlers=[(evt.EVT_C_STORE, taken.take)],
+    )
+    assert peer.is_established
+    keys = Dataset()
+    keys.QueryRetrieveLevel = "STUDY"
+    keys.StudyInstanceUID = study
+    statuses = [status.Status for status, _ in peer.send_c_get(keys, root)]
+    peer.release()
+    assert statuses[-1] == 0
+    return taken.objects

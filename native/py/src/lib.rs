@@ -52,8 +52,8 @@ mod _native {
     use crate::instance::{Instance, UidTable, find_tag};
     #[pymodule_export]
     use crate::pixels::{
-        convert_dataset, edit_elements, find_pixel_data, nki_decode, nki_encode, read_elements,
-        rle_encode,
+        convert_dataset, edit_elements, find_pixel_data, nki_decode, nki_encode,
+        progressive_jpeg_encode, read_elements, rle_encode,
     };
     #[pymodule_export]
     use crate::queue::WorkQueue;

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use pyserver_jpeg::{Colour, Frame, Precision, Process};
 use pyserver_proto::convert::DatasetConverter;
 use pyserver_proto::element::Elements;
 use pyserver_proto::nki::{self, Mode};
@@ -64,6 +65,49 @@ pub fn rle_encode<'py>(
         )));
     }
     Ok(PyBytes::new(py, &stream))
+}
+
+/// The progressive JPEG codestream of a frame of native samples by pixel.
+#[pyfunction]
+pub fn progressive_jpeg_encode<'py>(
+    py: Python<'py>,
+    frame: &[u8],
+    size: (u32, u32),
+    photometric: &str,
+    sample_bytes: usize,
+    full: bool,
+    quality: u8,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let colour = match photometric {
+        "RGB" => Colour::Rgb,
+        "YBR_FULL" => Colour::YCbCr,
+        "MONOCHROME2" => Colour::Grey,
+        _ => return Err(pixel_error(format!("JPEG of {photometric} samples"))),
+    };
+    let precision = match sample_bytes {
+        1 => Precision::Eight,
+        2 => Precision::Twelve,
+        _ => {
+            return Err(pixel_error(format!(
+                "JPEG of samples of {sample_bytes} bytes"
+            )));
+        }
+    };
+    let process = if full {
+        Process::FullProgression
+    } else {
+        Process::SpectralSelection
+    };
+    let (rows, columns) = size;
+    let frame = Frame {
+        samples: frame,
+        rows,
+        columns,
+        colour,
+        precision,
+    };
+    let stream = py.detach(|| pyserver_jpeg::encode(&frame, process, quality));
+    Ok(PyBytes::new(py, &stream.map_err(pixel_error)?))
 }
 
 type Span = (usize, usize);

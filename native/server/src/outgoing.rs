@@ -22,9 +22,10 @@ use crate::retrieve::Identity;
 use crate::scu::{CONTEXTS_MAX, Proposal};
 
 /// Lossy syntaxes, taken only where acrnema.map or nothing else says so.
-const LOSSY: [&str; 6] = [
+const LOSSY: [&str; 7] = [
     "1.2.840.10008.1.2.4.50",
     "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.53",
     "1.2.840.10008.1.2.4.55",
     "1.2.840.10008.1.2.4.81",
     "1.2.840.10008.1.2.4.91",
