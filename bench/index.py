@@ -4,8 +4,8 @@ An example program of the store crate (`native/store/examples/index_load.rs`) ma
 the manual's appendix 1, or `--images N` of it, and enters it twice: as `clonedb` does, and as the
 committer stores received objects. Rates over each part of the way tell whether the index stays as
 fast as it fills, and so does an empty index that takes the last decile too, in turn with the full
-one: the two see the machine in the same moments. Making the records is not timed. `bench growth` is the same with ten million
-images. Also here: how other benches fill an index.
+one: the two see the machine in the same moments. Making the records is not timed. `bench growth`
+is the same with ten million images. Also here: how other benches fill an index.
 """
 
 from __future__ import annotations

@@ -212,8 +212,8 @@ def _index(works: list[Work]) -> list[str]:
         plots.growth(curves, path)
         lines += ["![The index as it fills](plots/growth.png)", ""]
     lines += [
-        "The last decile goes into an empty index as well, in turn with the full one: *to empty* is "
-        "the full one's rate to that one's, in the same moments of the machine.",
+        "The last decile goes into an empty index as well, in turn with the full one: *to empty* "
+        "is the full one's rate to that one's, in the same moments of the machine.",
         "",
         "| run | images/s | last decile to first | to empty | lookup p50, p99 us "
         "| GB per million | MB memory |",

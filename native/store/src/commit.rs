@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use crate::apply::Stored;
 use crate::blob::Disk;
 use crate::commit_worker::Worker;
+use crate::cores::Helper;
 use crate::error::StoreError;
 use crate::failure::Failure;
 use crate::in_flight::InFlight;
@@ -73,6 +74,7 @@ pub(crate) struct Committer {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Whether the thread does not sleep at the moment.
     awake: Arc<AtomicBool>,
+    helper: Arc<Helper>,
     /// Figures, also for the status display.
     pub stats: Arc<CommitStats>,
     mirror: Option<Arc<Mirror>>,
@@ -95,15 +97,21 @@ impl Committer {
         let stats = Arc::new(CommitStats::default());
         let awake = Arc::new(AtomicBool::new(false));
         let mirror = parts.mirror.clone();
+        let helper: Arc<Helper> = Arc::default();
+        let me = Arc::clone(&helper);
         let worker = Worker::new(parts, waiting, Arc::clone(&stats), Arc::clone(&awake));
         let thread = std::thread::Builder::new()
             .name("committer".into())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                me.is_me();
+                worker.run();
+            })
             .map_err(|e| StoreError::io("start", std::path::Path::new("committer"), e))?;
         Ok(Self {
             queue: Mutex::new(Some(queue)),
             thread: Mutex::new(Some(thread)),
             awake,
+            helper,
             stats,
             mirror,
         })
@@ -120,6 +128,16 @@ impl Committer {
     pub(crate) fn expect(&self) {
         if !self.awake.load(Ordering::Relaxed) {
             self.send(Work::Expect);
+        }
+    }
+
+    /// Has the committer run on the caller's core, which is about to wait for it while others write its file; or
+    /// anywhere.
+    pub(crate) fn keep_here(&self, here: bool) {
+        if here {
+            self.helper.keep_here();
+        } else {
+            self.helper.set_free();
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A thread that is woken is often put on the core of the one that wakes it, to wait there until that one sleeps,
 //! while another core has nothing to do: what was to be done beside each other is then done one after the other.
-//! So helpers are kept off the core of the thread they help, as long as it is the only one that wants help.
+//! So who works beside a receiver is kept off its core, and whom it waits for is kept on it, as long as there is no
+//! other receiver to care for.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +14,16 @@ use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched
 #[derive(Debug, Default)]
 pub(crate) struct Helper {
     thread: OnceLock<(Pid, CpuSet)>,
-    /// The core it is kept off, from 1 on; 0: none.
-    kept_off: AtomicUsize,
+    /// Where it was put last.
+    place: AtomicUsize,
+}
+
+/// Where a thread may run.
+#[derive(Debug, Clone, Copy)]
+enum Cores {
+    All,
+    But(usize),
+    Only(usize),
 }
 
 impl Helper {
@@ -29,25 +38,39 @@ impl Helper {
 
     /// Keeps it off the caller's core, if there is another.
     pub(crate) fn keep_off_here(&self) {
-        self.place(Some(sched_getcpu()));
+        self.put(Cores::But(sched_getcpu()));
+    }
+
+    /// Keeps it on the caller's core.
+    pub(crate) fn keep_here(&self) {
+        self.put(Cores::Only(sched_getcpu()));
     }
 
     /// Lets it run anywhere again.
     pub(crate) fn set_free(&self) {
-        self.place(None);
+        self.put(Cores::All);
     }
 
-    fn place(&self, off: Option<usize>) {
-        let wanted = off.map_or(0, |core| core + 1);
+    fn put(&self, on: Cores) {
         let Some((thread, allowed)) = self.thread.get() else {
             return;
         };
-        if self.kept_off.swap(wanted, Ordering::Relaxed) == wanted {
+        let place = match on {
+            Cores::All => 0,
+            Cores::But(core) => 2 * core + 1,
+            Cores::Only(core) => 2 * core + 2,
+        };
+        if self.place.swap(place, Ordering::Relaxed) == place {
             return;
         }
         let mut cores = *allowed;
-        if let Some(core) = off.filter(|&core| core < CpuSet::MAX_CPU) {
-            cores.unset(core);
+        match on {
+            Cores::But(core) if core < CpuSet::MAX_CPU => cores.unset(core),
+            Cores::Only(core) if core < CpuSet::MAX_CPU => {
+                cores.clear();
+                cores.set(core);
+            }
+            Cores::All | Cores::But(_) | Cores::Only(_) => {}
         }
         if cores.count() > 0 {
             // A wish only.
@@ -69,13 +92,16 @@ mod tests {
         let off = std::thread::scope(|scope| {
             let other = scope.spawn(|| {
                 helper.keep_off_here();
-                helper.kept_off.load(Ordering::Relaxed) - 1
+                helper.place.load(Ordering::Relaxed) / 2
             });
             other.join().unwrap()
         });
         let left = sched_getaffinity(None).unwrap();
         let is_off = !left.is_set(off) && left.count() + 1 == allowed.count();
         assert!(is_off || allowed.count() == 1);
+        helper.keep_here();
+        let only = sched_getaffinity(None).unwrap();
+        assert!(only.count() == 1 && only.is_set(sched_getcpu()));
         helper.set_free();
         assert_eq!(sched_getaffinity(None).unwrap(), allowed);
     }

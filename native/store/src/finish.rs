@@ -41,7 +41,10 @@ pub(crate) fn finish(mut incoming: Incoming) -> Result<StoreOutcome, StoreError>
     let started = Instant::now();
     // Awake it would look for the store, and take a core from a codec meanwhile.
     if !incoming.shared.arrivals.are_codecs_busy() {
-        incoming.shared.committer.expect();
+        let alone = !incoming.shared.arrivals.patience().is_zero();
+        let committer = &incoming.shared.committer;
+        committer.keep_here(alone && incoming.temp.is_some());
+        committer.expect();
     }
     let scanner = incoming.scanner.take().ok_or(StoreError::Closed)?;
     let scanned = scanner.finish().map_err(not_understood)?;
