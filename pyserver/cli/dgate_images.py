@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pyserver import _native
-from pyserver.cli.command import DONE, PARTLY
+from pyserver.cli.command import DONE, PARTLY, optional_settings
 from pyserver.cli.output import Output
 from pyserver.cli.recompress import NKI_PLACE, check_mode
 from pyserver.errors import UsageError
 from pyserver.pixels.modes import QUALITY_DEFAULT, find_mode
 
 UNCOMPRESSED = "un"
+NKI_AS_DICOM = "AllowNKIAsDICOM"
 # LIMIT: pixel data of one NKI stream.
 NATIVE_BYTES_MAX = 1 << 30
 
@@ -36,13 +37,15 @@ def recompress_in_place(_args: argparse.Namespace, _out: Output, argument: str) 
     return _recompress(source, mode, source)
 
 
-def compress_nki(_args: argparse.Namespace, _out: Output, argument: str) -> int:
-    """`MODE,FILE`: a headerless file of a server, since DICOM files have no NKI streams."""
+def compress_nki(args: argparse.Namespace, _out: Output, argument: str) -> int:
+    """`MODE,FILE`: a headerless file of a server; a DICOM file where the configuration says so."""
     mode, _comma, source = argument.partition(",")
     if find_mode(mode) is None:
         raise UsageError(f"{mode!r} is no compression mode; NKI has n1 to n4")
-    if _is_part10(_file(source)):
-        raise UsageError(f"{source} is a DICOM file; {NKI_PLACE}")
+    settings = optional_settings(args)
+    allowed = settings is not None and settings.native.nki_as_dicom
+    if _is_part10(_file(source)) and not allowed:
+        raise UsageError(f"{source} is a DICOM file; {NKI_PLACE} unless {NKI_AS_DICOM} = 1")
     _change(Path(source), mode, source)
     return DONE
 

@@ -13,6 +13,7 @@ from pydicom import dcmread
 
 from pyserver import _native
 from pyserver.cli import dgate
+from pyserver.config.defaults import default_text
 from pyserver.pixels import syntaxes as ts
 from pyserver.pixels.modes import MODES
 from pyserver.pixels.trial import TRIAL_MODES
@@ -80,6 +81,25 @@ def test_nki_in_the_files_of_a_server(tmp_path: Path, capsys: pytest.CaptureFixt
     stream.write_bytes(b"neither")
     assert dgate.main(["-nu", str(stream), str(out)]) == 2
     assert "neither an object" in capsys.readouterr().err
+
+
+def test_nki_in_dicom_files_where_the_configuration_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, path = tmp_path / "home", tmp_path / "image.dcm"
+    home.mkdir()
+    (home / "acrnema.map").touch()
+    for name in ("dgatesop.lst", "dicom.sql"):
+        (home / name).write_text(default_text(name))
+    for allowed in (0, 1):
+        (home / "dicom.ini").write_text(f"[sscscp]\nAllowNKIAsDICOM = {allowed}\n")
+        shutil.copyfile(source(CT), path)
+        assert dgate.main([f"-w{home}", f"-nc3{path}"]) == (0 if allowed else 2)
+    assert "unless AllowNKIAsDICOM = 1" in capsys.readouterr().err
+    packed = path.read_bytes()
+    assert packed[128:132] == b"DICM" and b"\xdf\x7f\x10\x00" in packed
+    assert dgate.main([f"-nd{path}"]) == 0
+    assert_same_pixels(read_file(path), read_file(source(CT)))
 
 
 def test_every_mode_is_tried_on_a_file(capsys: pytest.CaptureFixture[str]) -> None:
