@@ -499,7 +499,8 @@ def send(
 ) -> dict[str, Any]:
     """C-STORE files: sent, failed, bytes, a list of `failures` with file and reason, and whether
     the peer was `lost` on the way. With `codecs` also in compressions that they are not in;
-    `syntaxes` of the peer are what it is to get first."""
+    `syntaxes` of the peer are what it is to get first, `only` these where it says so, lossy ones
+    in its `quality` instead of the one given here, after `mode` where it has one."""
 
 def find(
     peer: _Peer,
@@ -547,6 +548,12 @@ def parse_columns(text: str) -> list[dict[str, Any]]:
     """The columns of a dicom.sql: table, tag, name, column, length, sql_type, dicom_type.
 
     Raises ConfigError with the line that cannot be read.
+    """
+
+def read_mode_text(text: str) -> tuple[str, int, bool] | None:
+    """The two letters of a compression mode, its quality (0: none) and whether it is marked by `!`.
+
+    None for a text that is too short for a mode.
     """
 
 def nki_encode(mode: int, pixels: bytes) -> bytes:

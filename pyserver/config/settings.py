@@ -19,7 +19,7 @@ from pyserver.config.rule_settings import ForwardSettings, RuleSettings
 from pyserver.config.sop_list import SopList, parse_sop_list
 from pyserver.errors import ConfigError
 from pyserver.pixels.codec_settings import CodecSettings
-from pyserver.pixels.modes import MODES, find_mode, outgoing_compression
+from pyserver.pixels.modes import BY_LETTERS, find_mode, outgoing_compression
 
 INI_NAME = "dicom.ini"
 READ_AHEAD_DEFAULT = 5
@@ -435,7 +435,7 @@ class _Reader(ItemReader):
             header_bytes_max=self.number("HeaderBytesMax"),
             dataset_bytes_max=self.number("DatasetBytesMax"),
             worklist_charset=self.worklist_charset(),
-            modes={name: outgoing_compression(name).as_native() for name in MODES},
+            modes={name: outgoing_compression(name).as_native() for name in BY_LETTERS},
             nki_as_dicom=self.flag("AllowNKIAsDICOM"),
             incoming_compression=self.mode("IncomingCompression"),
             lossy_quality=self.number("LossyQuality"),

@@ -6,12 +6,12 @@ for lossy modes a number may follow, the quality instead of LossyQuality. `r1`, 
 `h1` to `h3` are this server's own.
 """
 
-import re
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from typing import Any
 
+from pyserver import _native
 from pyserver.pixels import syntaxes as ts
 
 QUALITY_DEFAULT = 95
@@ -126,21 +126,20 @@ MODES = {
 
 _KEEP = MODES["as"]
 
+BY_LETTERS = MODES | dict.fromkeys(("j0", "j8", "j9"), MODES["j1"])
+"""What two letters mean. Digits that no `j` mode has mean `j1`, as in Conquest."""
+
 
 def find_mode(text: str, quality: int = QUALITY_DEFAULT) -> Mode | None:
     """The mode that a text names, or None for one that means nothing here.
 
-    A trailing `!` (only this compression) is ignored. Unknown `j` digits mean `j1`, as in
-    Conquest.
+    A trailing `!` (only this compression) is ignored.
     """
-    text = text.strip().lower().rstrip("!")
-    mode = MODES.get(text[:2])
-    if mode is None and re.fullmatch(r"j\d.*", text):
-        mode = MODES["j1"]
+    letters, number, _only = _native.read_mode_text(text) or ("", 0, False)
+    mode = BY_LETTERS.get(letters)
     if mode is None:
         return None
-    number = re.fullmatch(r"\d{1,3}", text[2:]) if mode.lossy else None
-    wanted = int(number.group()) if number else quality
+    wanted = number if number and mode.lossy else quality
     return replace(mode, quality=max(1, min(wanted, QUALITY_MAX)))
 
 
@@ -177,9 +176,9 @@ _OUTGOING_UNCOMPRESSED = {
 
 def outgoing_compression(text: str) -> Outgoing:
     """What is proposed to a peer, and what is done to objects before they go there."""
-    mode = read_mode(text)
+    letters, number, only = _native.read_mode_text(text) or ("", 0, False)
+    mode = BY_LETTERS.get(letters, _KEEP)
     if mode.action in (Action.NKI, Action.DOWNSIZE):
         return Outgoing(mode=mode.name)
     syntaxes = _OUTGOING_UNCOMPRESSED.get(mode.name, mode.syntaxes)
-    has_number = mode.lossy and re.fullmatch(r"\d{1,3}", text.strip().rstrip("!")[2:]) is not None
-    return Outgoing(syntaxes, text.strip().endswith("!"), mode.quality if has_number else 0)
+    return Outgoing(syntaxes, only, number if mode.lossy else 0)

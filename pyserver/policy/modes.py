@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from pyserver.pixels import syntaxes as ts
-from pyserver.pixels.modes import Action, find_mode
+from pyserver.pixels.modes import Action, find_mode, outgoing_compression
 
 # As Conquest proposes them (golden cases exp_forward_compressed_q, exp_forward_amapcompress): more
 # than one for a mode, since a peer may take only the other one.
@@ -45,13 +45,11 @@ class Sending:
 def sending(code: str, stored: str, demanded: bool = False) -> Sending:
     """What a mode asks for an object in this transfer syntax. `demanded`: by `compressed as`; what
     acrnema.map says of uncompressed forms is about objects that are uncompressed."""
-    code = code.rstrip("!")
     mode = find_mode(code)
     is_plain = stored in _UNCOMPRESSED
     if mode is not None and mode.action is Action.ENCODE:
-        number = mode.quality if mode.lossy and code[2:].isdigit() else 0
         wanted = _PROPOSED.get(mode.name, mode.syntaxes)
-        return Sending((*wanted, ts.IMPLICIT_LE), True, number)
+        return Sending((*wanted, ts.IMPLICIT_LE), True, outgoing_compression(code).quality)
     keeps = mode is not None and (
         mode.name in _AS_STORED or (mode.keep_encapsulated and not is_plain)
     )

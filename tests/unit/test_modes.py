@@ -32,7 +32,7 @@ def test_what_a_mode_means(text: str, action: Action, first: str | None, quality
 
 
 def test_what_means_nothing_keeps_objects() -> None:
-    for text in ("xx", "", "v0", "s3", "\0"):
+    for text in ("xx", "", "v0", "s3", "\0", "\udcff1"):
         assert find_mode(text) is None
         assert read_mode(text).action is Action.KEEP
 

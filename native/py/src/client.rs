@@ -38,20 +38,24 @@ pub fn destination(peer: &Bound<'_, PyMapping>) -> PyResult<Destination> {
 
 /// What a peer is to get, where its dictionary says so.
 fn compression(peer: &Bound<'_, PyMapping>) -> PyResult<Compression> {
-    if !peer.contains("syntaxes")? {
-        return Ok(Compression::default());
-    }
-    let syntaxes: Vec<String> = peer.get_item("syntaxes")?.extract()?;
-    let mode = if peer.contains("mode")? {
-        peer.get_item("mode")?.extract()?
-    } else {
-        String::new()
-    };
     Ok(Compression {
-        syntaxes: uids(syntaxes),
-        mode,
-        ..Compression::default()
+        syntaxes: uids(entry(peer, "syntaxes")?),
+        only: entry(peer, "only")?,
+        quality: entry(peer, "quality")?,
+        mode: entry(peer, "mode")?,
     })
+}
+
+/// A value of a dictionary; that of its type where there is none.
+fn entry<T>(peer: &Bound<'_, PyMapping>, name: &str) -> PyResult<T>
+where
+    T: for<'py> FromPyObjectOwned<'py> + Default,
+{
+    if peer.contains(name)? {
+        let value = peer.get_item(name)?;
+        return value.extract().map_err(Into::into);
+    }
+    Ok(T::default())
 }
 
 pub(crate) fn caller(calling_ae: &str, timeout_s: f64) -> PyResult<Caller> {

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use pyserver_proto::uid::Uid;
 use pyserver_store::codec_file::recompress_file;
 use pyserver_store::codec_pool::{CodecPool, PoolConfig, Wish};
+use pyserver_store::mode_text::ModeText;
 
 use crate::errors;
 
@@ -65,6 +67,14 @@ impl PyCodecPool {
         let syntax = done.map_err(|error| errors::store(&error))?;
         Ok(syntax.map(|syntax| syntax.uid().to_string()))
     }
+}
+
+/// The letters, the quality (0: none) and the mark of a compression mode; None: too short for one.
+#[pyfunction]
+pub fn read_mode_text(text: &Bound<'_, PyString>) -> Option<(String, u8, bool)> {
+    // What is no text means no mode.
+    let mode = ModeText::parse(&text.to_string_lossy())?;
+    Some((mode.name, mode.quality.unwrap_or(0), mode.only))
 }
 
 /// A mode, or a transfer syntax where there is none.

@@ -38,7 +38,7 @@ mod _native {
     #[pymodule_export]
     use crate::clone::clonedb;
     #[pymodule_export]
-    use crate::codecs::PyCodecPool;
+    use crate::codecs::{PyCodecPool, read_mode_text};
     #[pymodule_export]
     use crate::columns::parse_columns;
     #[pymodule_export]

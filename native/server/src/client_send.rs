@@ -180,7 +180,10 @@ fn send_one(
     };
     let context = (context.id, context.transfer_syntax);
     let recompressed = match codecs {
-        Some(codecs) if changed.is_none() => recompressed(&source, context.1, codecs)?,
+        Some((pool, quality)) if changed.is_none() => {
+            let quality = compression.quality_or(quality);
+            recompressed(&source, context.1, (pool, quality))?
+        }
         _ => changed,
     };
     let as_it_is = || ReadyObject {

@@ -140,10 +140,7 @@ pub fn conversion(
     lossy_quality: u8,
     edit: Option<Edit>,
 ) -> Conversion {
-    let quality = match compression.quality {
-        0 => lossy_quality,
-        quality => quality,
-    };
+    let quality = compression.quality_or(lossy_quality);
     let mode = compression.first();
     let targets = move |located: &Located| {
         ranked(&contexts, &Identity::of(located), &compression, |_| true)

@@ -8,8 +8,7 @@ use std::net::IpAddr;
 
 use pyserver_proto::uid::Uid;
 use pyserver_store::codec_pool::Wish;
-
-const QUALITY_MAX: u8 = 100;
+use pyserver_store::mode_text::ModeText;
 
 /// One line of acrnema.map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,18 +39,26 @@ pub struct Compression {
 impl Compression {
     /// What a mode with its number and mark (`j2!`, `j490`) stands for; `None`: there is no such mode.
     pub fn of_mode(modes: &HashMap<String, Self>, text: &str) -> Option<Self> {
-        let text = text.trim();
-        let (text, only) = match text.strip_suffix('!') {
-            Some(text) => (text, true),
-            None => (text, false),
-        };
-        let (name, number) = text.split_at_checked(2)?;
-        let mut found = modes.get(&name.to_ascii_lowercase())?.clone();
-        found.only = only;
-        if let Ok(quality) = number.parse::<u8>() {
-            found.quality = quality.clamp(1, QUALITY_MAX);
+        let ModeText {
+            name,
+            quality,
+            only,
+        } = ModeText::parse(text)?;
+        let found = modes.get(&name)?.clone();
+        Some(Self {
+            only,
+            quality: quality.unwrap_or(found.quality),
+            ..found
+        })
+    }
+
+    /// The quality of a lossy mode where `otherwise` is the site's.
+    pub fn quality_or(&self, otherwise: u8) -> u8 {
+        if self.quality == 0 {
+            otherwise
+        } else {
+            self.quality
         }
-        Some(found)
     }
 
     /// What a codec is to do first.
@@ -166,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_may_have_a_number_and_a_mark() {
+    fn a_mode_in_a_title_stands_for_its_line_in_the_map() {
         let lossy = Compression {
             syntaxes: vec![Uid::from_static("1.2.840.10008.1.2.4.51")],
             ..Compression::default()
@@ -181,11 +188,10 @@ mod tests {
             })
         };
         assert_eq!(of("J4 "), Some(lossy.clone()));
-        assert_eq!(of("j4!"), with(true, 0));
-        assert_eq!(of("j490"), with(false, 90));
         assert_eq!(of("j4200!"), with(true, 100));
-        assert_eq!(of("j4x"), Some(lossy.clone()));
-        for text in ["", "j", "xy", "\u{e9}j"] {
+        assert_eq!(of("j4200!").map(|found| found.quality_or(95)), Some(100));
+        assert_eq!(of("j4!").map(|found| found.quality_or(95)), Some(95));
+        for text in ["", "j", "xy"] {
             assert_eq!(of(text), None, "{text}");
         }
     }

@@ -45,6 +45,7 @@ mod mirror;
 mod mirror_rows;
 #[cfg(test)]
 mod mirror_tests;
+pub mod mode_text;
 mod object;
 mod pixel;
 mod place;
@@ -111,6 +112,7 @@ mod sop_memory;
 mod sop_runs;
 mod sop_state;
 mod spare_files;
+pub mod spare_memory;
 pub mod uid_changes;
 pub mod uid_digest;
 pub mod uidmods;
