@@ -15,6 +15,10 @@ use crate::vr::Vr;
 
 /// Bytes of an item's or a delimiter's header.
 const ITEM_HEAD_BYTES: usize = 8;
+/// LIMIT: frames smaller than their own heads; more are left to a codec, whose memory is limited.
+const TINY_FRAMES_MAX: usize = 1024;
+/// What stands before the segments of a frame, in its item and in the table.
+const FRAME_HEAD_BYTES: usize = 64 + ITEM_HEAD_BYTES + 4;
 
 /// What the elements say about the pixels.
 struct Image {
@@ -29,8 +33,9 @@ struct Image {
     subsampled: bool,
 }
 
-/// The data set in the RLE transfer syntax; `None`: not one for this encoder.
-pub fn to_rle(dataset: &[u8], syntax: TransferSyntax) -> Option<Vec<u8>> {
+/// Puts the data set in the RLE transfer syntax into an empty buffer; `None`: not one for this encoder, and what is
+/// in the buffer means nothing.
+pub fn to_rle(dataset: &[u8], syntax: TransferSyntax, out: &mut Vec<u8>) -> Option<()> {
     if !syntax.is_uncompressed() || syntax.is_big_endian() {
         return None;
     }
@@ -38,7 +43,8 @@ pub fn to_rle(dataset: &[u8], syntax: TransferSyntax) -> Option<Vec<u8>> {
     let layout = image.layout()?;
     let native = dataset.get(pixels.value.clone())?;
     let (frame_bytes, frames) = (layout.frame_bytes(), image.frames);
-    if native.len() < frame_bytes.checked_mul(frames)? {
+    let grows = frame_bytes < FRAME_HEAD_BYTES && frames > TINY_FRAMES_MAX;
+    if grows || native.len() < frame_bytes.checked_mul(frames)? {
         return None;
     }
     let explicit = |elements: &[u8]| {
@@ -57,11 +63,12 @@ pub fn to_rle(dataset: &[u8], syntax: TransferSyntax) -> Option<Vec<u8>> {
         edits.push((Tag::PLANAR_CONFIGURATION, Vr::Us, Some(vec![0, 0])));
     }
     let head = edit(&head, &edits).ok()?;
-    let mut out = Vec::with_capacity(head.len() + native.len() + tail.len() + 1024);
+    // Rows without runs grow by their heads.
+    out.reserve(head.len() + native.len() + native.len() / 64 + tail.len() + 1024);
     out.extend_from_slice(&head);
-    write_frames(native, layout, frames, &mut out)?;
+    write_frames(native, layout, frames, out)?;
     out.extend_from_slice(&tail);
-    Some(out)
+    Some(())
 }
 
 struct Pixels {
@@ -217,6 +224,11 @@ mod tests {
         (bytes.next().unwrap(), bytes.collect())
     }
 
+    fn rle_of(dataset: &[u8], syntax: TransferSyntax) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        to_rle(dataset, syntax, &mut out).map(|()| out)
+    }
+
     #[test]
     fn frames_become_fragments_behind_their_offsets() {
         let pixels: Vec<u8> = (0..24).collect();
@@ -229,13 +241,13 @@ mod tests {
                 image(encoding, b"2 ", 0, &pixels),
                 image(encoding, b"2 ", 1, &pixels),
             );
-            let coded = to_rle(&by_pixel, syntax).unwrap();
+            let coded = rle_of(&by_pixel, syntax).unwrap();
             let (table, frames) = streams(&coded);
             let second = 8 + frames[0].len() as u32;
             assert_eq!(table, [[0; 4], second.to_le_bytes()].concat());
             assert_eq!(frames.len(), 2);
             assert_eq!(frames[1][64..70], [3, 12, 15, 18, 21, 0]);
-            let coded = to_rle(&by_plane, syntax).unwrap();
+            let coded = rle_of(&by_plane, syntax).unwrap();
             assert_eq!(streams(&coded).1[1][64..70], [3, 12, 13, 14, 15, 0]);
             // Group lengths go, and the planes are by pixel when decoded.
             let planar = [0x28, 0, 6, 0, b'U', b'S', 2, 0, 0, 0];
@@ -249,13 +261,19 @@ mod tests {
         let syntax = TransferSyntax::ExplicitLittleEndian;
         let encoding = syntax.encoding();
         let whole = image(encoding, b"1 ", 0, &[1; 12]);
-        assert!(to_rle(&whole, syntax).is_some());
-        assert!(to_rle(&whole, TransferSyntax::ExplicitBigEndian).is_none());
-        assert!(to_rle(&whole[..whole.len() - 16], syntax).is_none());
-        assert!(to_rle(&image(encoding, b"2 ", 0, &[1; 12]), syntax).is_none());
-        assert!(to_rle(&image(encoding, b"0 ", 0, &[1; 12]), syntax).is_none());
-        assert!(to_rle(&image(encoding, b"1 ", 2, &[1; 12]), syntax).is_none());
-        let done = to_rle(&whole, syntax).unwrap();
-        assert!(to_rle(&done, syntax).is_none());
+        assert!(rle_of(&whole, syntax).is_some());
+        assert!(rle_of(&whole, TransferSyntax::ExplicitBigEndian).is_none());
+        assert!(rle_of(&whole[..whole.len() - 16], syntax).is_none());
+        assert!(rle_of(&image(encoding, b"2 ", 0, &[1; 12]), syntax).is_none());
+        assert!(rle_of(&image(encoding, b"0 ", 0, &[1; 12]), syntax).is_none());
+        assert!(rle_of(&image(encoding, b"1 ", 2, &[1; 12]), syntax).is_none());
+        let tiny = |frames: usize| {
+            let text = format!("{frames} ");
+            image(encoding, text.as_bytes(), 0, &vec![1; 12 * frames])
+        };
+        assert!(rle_of(&tiny(TINY_FRAMES_MAX), syntax).is_some());
+        assert!(rle_of(&tiny(TINY_FRAMES_MAX + 1), syntax).is_none());
+        let done = rle_of(&whole, syntax).unwrap();
+        assert!(rle_of(&done, syntax).is_none());
     }
 }

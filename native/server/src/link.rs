@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pyserver_proto::association::{Association, Event};
 use pyserver_proto::dimse::CommandSet;
+use pyserver_store::codec_held::Space;
 use pyserver_store::look::look;
 use rustix::net::{RecvFlags, sockopt};
 
@@ -50,6 +51,17 @@ pub enum Received {
     Something,
     /// Nothing for one tick.
     Tick,
+}
+
+/// What one read of a fragment brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// As of any read.
+    pub received: Received,
+    /// Bytes that were put to their place.
+    pub bytes: usize,
+    /// Whether the data set is whole with them.
+    pub whole: bool,
 }
 
 /// One command set with its data set, collected whole (identifiers and responses, never images).
@@ -120,19 +132,23 @@ impl Link {
         self.took(read, now)
     }
 
-    /// The same, but the fragment that is ahead is appended to `buffer`, as far as that has room. Returns also whether
-    /// the data set is whole with it.
-    pub fn receive_fragment(&mut self, buffer: &mut Vec<u8>) -> io::Result<(Received, bool)> {
+    /// As `receive`, but the fragment that is ahead goes to `space`, as far as there is room.
+    pub fn receive_fragment(&mut self, space: Space<'_>) -> io::Result<Fragment> {
         let before = self.ready_to_read()?;
-        let read = read_behind(&self.stream, buffer, self.association.fragment_ahead());
+        let read = read_to(&self.stream, space, self.association.fragment_ahead());
         let now = self.has_read(&read, before);
-        match read {
-            Ok(n) if n > 0 => {
-                let whole = self.association.received_elsewhere(n, now);
-                Ok((Received::Something, whole))
-            }
-            read => Ok((self.took(read, now)?, false)),
-        }
+        Ok(match read {
+            Ok(bytes) if bytes > 0 => Fragment {
+                received: Received::Something,
+                bytes,
+                whole: self.association.received_elsewhere(bytes, now),
+            },
+            read => Fragment {
+                received: self.took(read, now)?,
+                bytes: 0,
+                whole: false,
+            },
+        })
     }
 
     fn ready_to_read(&mut self) -> io::Result<Instant> {
@@ -328,8 +344,17 @@ fn is_readable(stream: &TcpStream) -> bool {
     )
 }
 
-/// Reads once, at most `most` bytes, behind what the buffer holds and within its capacity.
-fn read_behind(stream: &TcpStream, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+/// Reads once, at most `most` bytes, as many as there is room for.
+fn read_to(stream: &TcpStream, space: Space<'_>, most: usize) -> io::Result<usize> {
+    let buffer = match space {
+        Space::Behind(buffer) => buffer,
+        Space::At(place) => {
+            let length = place.len().min(most);
+            let place = place.get_mut(..length).unwrap_or_default();
+            let ((read, _), _) = rustix::net::recv(stream, place, RecvFlags::empty())?;
+            return Ok(read.len());
+        }
+    };
     let filled = buffer.len();
     let room = buffer.spare_capacity_mut();
     let length = room.len().min(most);

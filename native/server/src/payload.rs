@@ -23,20 +23,28 @@ pub fn fill(
         .chunks_mut(stride)
         .filter_map(|slot| slot.get_mut(header..));
     match &object.content {
-        Content::Memory(bytes) => {
-            let mut rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..));
-            for gap in gaps {
-                let (now, later) = rest
-                    .and_then(|rest| rest.split_at_checked(gap.len()))
-                    .ok_or(ErrorKind::UnexpectedEof)?;
-                gap.copy_from_slice(now);
-                rest = Some(later);
-            }
-            Ok(())
-        }
+        Content::Memory(bytes) => copy_gaps(bytes, at, gaps),
+        Content::Spare(bytes) => copy_gaps(bytes, at, gaps),
         Content::Shared(file) => read_gaps(file, at, gaps),
         Content::File { file, offset } => read_gaps(file, offset + at, gaps),
     }
+}
+
+/// Copies consecutive bytes from `at` on into the gaps.
+fn copy_gaps<'f>(
+    bytes: &[u8],
+    at: u64,
+    gaps: impl Iterator<Item = &'f mut [u8]>,
+) -> io::Result<()> {
+    let mut rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..));
+    for gap in gaps {
+        let (now, later) = rest
+            .and_then(|rest| rest.split_at_checked(gap.len()))
+            .ok_or(ErrorKind::UnexpectedEof)?;
+        gap.copy_from_slice(now);
+        rest = Some(later);
+    }
+    Ok(())
 }
 
 /// Reads consecutive bytes at `offset` into the gaps, with as few calls as the system allows.

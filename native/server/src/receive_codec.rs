@@ -12,7 +12,7 @@ use pyserver_proto::dimse::CStoreRq;
 use pyserver_proto::tag::Tag;
 use pyserver_proto::transfer_syntax::TransferSyntax;
 use pyserver_proto::uid::Uid;
-use pyserver_store::codec_held::{HeldObject, NO_ROOM};
+use pyserver_store::codec_held::{HeldObject, NO_ROOM, Space};
 use pyserver_store::codec_pool::{Transcoded, Wish};
 use pyserver_store::error::StoreError;
 use pyserver_store::held::{Received, Sender};
@@ -63,6 +63,16 @@ impl Waiting {
                 None
             }
         }
+    }
+
+    /// A place for the rest of a fragment to be read to; then `filled` is to be called. `None`: `take` must take it.
+    pub fn space(&mut self, bytes: usize) -> Option<Space<'_>> {
+        self.object.space(bytes)
+    }
+
+    /// So many bytes were read to `space`.
+    pub fn filled(&mut self, bytes: usize) {
+        self.object.filled(bytes);
     }
 
     /// Takes a fragment. When there is no room for it, the object goes straight into the archive from

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pyserver_proto::dimse::{CStoreRq, CommandRequest, CommandResponse};
 use pyserver_proto::status::Status;
 use pyserver_proto::tag::Tag;
+use pyserver_store::codec_held::Space;
 use pyserver_store::error::StoreError;
 use pyserver_store::held::{self, Holder, Sender};
 use pyserver_store::incoming::{Incoming, ReceiveContext, StoreOutcome, StoreTimes};
 use pyserver_store::uidmods::is_uid_record;
 
 use crate::error::LinkError;
-use crate::link::{Link, Received};
+use crate::link::{Fragment, Link, Received};
 use crate::log::{Level, escaped};
 use crate::policy::{Hook, Ruling, Verdict, job};
 use crate::receive_codec::{Waiting, store_in_mode};
@@ -110,19 +111,30 @@ impl StoreReceiver {
 
     /// Reads once from a link that has a long fragment ahead. Returns also whether the data set is whole with it.
     pub fn read(&mut self, link: &mut Link) -> io::Result<(Received, bool)> {
-        if let Ok(Arriving::Direct(incoming)) = &mut self.arriving
-            && let Some(space) = incoming.space()
-        {
-            let before = space.len();
-            let read = link.receive_fragment(space)?;
-            let bytes = space.len() - before;
-            self.bytes += bytes as u64;
-            if let Err(error) = incoming.filled(bytes) {
-                self.arriving = Err(error);
+        let space = match &mut self.arriving {
+            Ok(Arriving::Direct(incoming)) => incoming.space().map(Space::Behind),
+            Ok(Arriving::Waiting(waiting)) => waiting.space(link.association.fragment_ahead()),
+            Ok(Arriving::Held(_)) | Err(_) => None,
+        };
+        let Some(space) = space else {
+            return Ok((link.receive()?, false));
+        };
+        let Fragment {
+            received,
+            bytes,
+            whole,
+        } = link.receive_fragment(space)?;
+        self.bytes += bytes as u64;
+        match &mut self.arriving {
+            Ok(Arriving::Direct(incoming)) => {
+                if let Err(error) = incoming.filled(bytes) {
+                    self.arriving = Err(error);
+                }
             }
-            return Ok(read);
+            Ok(Arriving::Waiting(waiting)) => waiting.filled(bytes),
+            Ok(Arriving::Held(_)) | Err(_) => {}
         }
-        Ok((link.receive()?, false))
+        Ok((received, whole))
     }
 
     /// The data set is whole: makes it safe and answers.

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -21,9 +22,10 @@ use crate::error::StoreError;
 use crate::incoming::Incoming;
 use crate::mapped_file::MappedFile;
 use crate::memory_file::file_of;
-use crate::ready_object::read_pieces;
+use crate::ready_object::store_part;
+use crate::spare_memory::{SpareBytes, SpareMemory};
 
-/// Memory kept for later (LIMIT: times `SPARE_BYTES_MAX` is what idles).
+/// Files kept for later (LIMIT: times `SPARE_BYTES_MAX` is what idles).
 const SPARE_MAX: usize = 8;
 /// More is given back to the system.
 const SPARE_BYTES_MAX: usize = 4 << 20;
@@ -39,13 +41,9 @@ pub struct HeldBudget {
     bytes: AtomicU64,
     bytes_max: u64,
     /// Memory that was used before.
-    spare: Mutex<Spare>,
-}
-
-#[derive(Debug, Default)]
-struct Spare {
-    memory: Vec<Vec<u8>>,
-    files: Vec<MappedFile>,
+    memory: Arc<SpareMemory>,
+    /// Files that were.
+    files: Mutex<Vec<MappedFile>>,
 }
 
 impl HeldBudget {
@@ -54,8 +52,14 @@ impl HeldBudget {
         Self {
             bytes: AtomicU64::new(0),
             bytes_max,
-            spare: Mutex::default(),
+            memory: Arc::default(),
+            files: Mutex::default(),
         }
+    }
+
+    /// Memory for objects that none is held for.
+    pub(crate) fn memory(&self) -> &Arc<SpareMemory> {
+        &self.memory
     }
 
     fn take(&self, bytes: u64) -> bool {
@@ -69,18 +73,29 @@ impl HeldBudget {
     }
 }
 
+/// Where bytes may be read to.
+#[derive(Debug)]
+pub enum Space<'a> {
+    /// Behind what a buffer holds, within its capacity; its length is to be set.
+    Behind(&'a mut Vec<u8>),
+    /// To this place.
+    At(&'a mut [MaybeUninit<u8>]),
+}
+
 /// One object, as received so far.
 #[derive(Debug)]
 pub struct HeldObject {
     place: Place,
     length: u64,
+    /// Bytes of the budget that are taken for what is to come.
+    ahead: u64,
     budget: Arc<HeldBudget>,
 }
 
 /// Where the bytes are: a worker takes them from a file.
 #[derive(Debug)]
 enum Place {
-    Memory(Vec<u8>),
+    Memory(SpareBytes),
     File(MappedFile),
 }
 
@@ -88,14 +103,15 @@ impl HeldObject {
     /// Begins an empty one, which `wish` is for.
     pub fn new(budget: &Arc<HeldBudget>, wish: &Wish, syntax: TransferSyntax) -> io::Result<Self> {
         let place = if wish.is_done_here(syntax) {
-            Place::Memory(budget.spare.lock().memory.pop().unwrap_or_default())
+            Place::Memory(budget.memory.take())
         } else {
-            let spare = budget.spare.lock().files.pop();
+            let spare = budget.files.lock().pop();
             Place::File(spare.map_or_else(MappedFile::new, Ok)?)
         };
         Ok(Self {
             place,
             length: 0,
+            ahead: 0,
             budget: Arc::clone(budget),
         })
     }
@@ -103,7 +119,7 @@ impl HeldObject {
     /// Takes the next bytes. False: there is no room, and they were not taken.
     pub fn take(&mut self, bytes: &[u8]) -> bool {
         let count = bytes.len() as u64;
-        if !self.budget.take(count) {
+        if !self.make_room(count) {
             return false;
         }
         let taken = match &mut self.place {
@@ -114,11 +130,43 @@ impl HeldObject {
             Place::File(file) => file.write_at(bytes, self.length as usize).is_ok(),
         };
         if taken {
-            self.length += count;
-        } else {
-            self.budget.bytes.fetch_sub(count, Ordering::AcqRel);
+            self.took(count);
         }
         taken
+    }
+
+    /// A place for the next `bytes` of the object to be read to; then `filled` is to be called. `None`: there is no
+    /// room.
+    pub fn space(&mut self, bytes: usize) -> Option<Space<'_>> {
+        if !self.make_room(bytes as u64) {
+            return None;
+        }
+        match &mut self.place {
+            Place::Memory(memory) => {
+                memory.reserve(bytes);
+                Some(Space::Behind(memory))
+            }
+            Place::File(file) => file.space(self.length as usize, bytes).ok().map(Space::At),
+        }
+    }
+
+    /// So many bytes were read to `space`.
+    pub fn filled(&mut self, bytes: usize) {
+        self.took(bytes as u64);
+    }
+
+    fn make_room(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.ahead);
+        let is_there = self.budget.take(more);
+        if is_there {
+            self.ahead += more;
+        }
+        is_there
+    }
+
+    fn took(&mut self, bytes: u64) {
+        self.ahead -= bytes;
+        self.length += bytes;
     }
 
     /// Lets a codec work on the whole object.
@@ -141,7 +189,8 @@ impl HeldObject {
         match &self.place {
             Place::File(file) => work(file),
             Place::Memory(dataset) => {
-                if let Some(done) = codec_here::transcode(dataset, syntax, wish) {
+                let memory = self.budget.memory();
+                if let Some(done) = codec_here::transcode(memory, dataset, syntax, wish) {
                     return Ok(done);
                 }
                 work(&file_of(dataset)?)
@@ -168,34 +217,25 @@ impl HeldObject {
     pub fn write_to(&self, incoming: &mut Incoming) -> Result<(), StoreError> {
         match &self.place {
             Place::Memory(dataset) => incoming.write(dataset),
-            Place::File(file) => write_file(incoming, file, self.length),
+            Place::File(file) => store_part(file, (0, self.length), incoming),
         }
     }
 }
 
 impl Drop for HeldObject {
     fn drop(&mut self) {
-        self.budget.bytes.fetch_sub(self.length, Ordering::AcqRel);
-        let mut spare = self.budget.spare.lock();
-        match std::mem::replace(&mut self.place, Place::Memory(Vec::new())) {
-            Place::Memory(mut memory) => {
-                if memory.capacity() <= SPARE_BYTES_MAX && spare.memory.len() < SPARE_MAX {
-                    memory.clear();
-                    spare.memory.push(memory);
-                }
-            }
-            Place::File(file) => {
-                if file.capacity() <= SPARE_BYTES_MAX && spare.files.len() < SPARE_MAX {
-                    spare.files.push(file);
-                }
+        let held = self.length + self.ahead;
+        self.budget.bytes.fetch_sub(held, Ordering::AcqRel);
+        let empty = Place::Memory(self.budget.memory.take());
+        if let Place::File(file) = std::mem::replace(&mut self.place, empty)
+            && file.capacity() <= SPARE_BYTES_MAX
+        {
+            let mut files = self.budget.files.lock();
+            if files.len() < SPARE_MAX {
+                files.push(file);
             }
         }
     }
-}
-
-/// Stores the first `length` bytes of a file.
-fn write_file(incoming: &mut Incoming, file: &File, length: u64) -> Result<(), StoreError> {
-    read_pieces(file, 0, length, |piece| incoming.write(piece))
 }
 
 #[cfg(test)]
@@ -207,6 +247,47 @@ mod tests {
         Wish::Mode {
             name: name.into(),
             quality: 95,
+        }
+    }
+
+    #[test]
+    fn room_is_taken_ahead_of_what_is_read() {
+        let budget = Arc::new(HeldBudget::new(10));
+        let syntax = TransferSyntax::ImplicitLittleEndian;
+        for mode in ["j1", "r1"] {
+            let mut object = HeldObject::new(&budget, &wish(mode), syntax).unwrap();
+            for (ahead, bytes) in [(10, &b"012"[..]), (7, b"3456"), (3, b"789")] {
+                match object.space(ahead).unwrap() {
+                    Space::Behind(memory) => memory.extend_from_slice(bytes),
+                    Space::At(place) => {
+                        assert_eq!(place.len(), ahead);
+                        for (to, from) in place.iter_mut().zip(bytes) {
+                            to.write(*from);
+                        }
+                    }
+                }
+                object.filled(bytes.len());
+                assert_eq!(budget.bytes.load(Ordering::Acquire), 10);
+            }
+            assert_eq!(held(&object), b"0123456789");
+            drop(object);
+            let mut other = HeldObject::new(&budget, &wish(mode), syntax).unwrap();
+            assert!(other.space(11).is_none());
+            assert!(other.space(8).is_some() && other.take(b"01234567") && !other.take(b"012"));
+            assert!(other.take(b"89"));
+            drop(other);
+            assert_eq!(budget.bytes.load(Ordering::Acquire), 0);
+        }
+    }
+
+    fn held(object: &HeldObject) -> Vec<u8> {
+        match &object.place {
+            Place::Memory(memory) => memory.to_vec(),
+            Place::File(file) => {
+                let mut bytes = vec![0; object.length as usize];
+                file.read_exact_at(&mut bytes, 0).unwrap();
+                bytes
+            }
         }
     }
 
@@ -224,20 +305,11 @@ mod tests {
             assert!(second.take(b"1234"));
             drop(first);
             assert!(second.take(b"567890"));
-            let bytes = match &second.place {
-                Place::Memory(memory) => memory.clone(),
-                Place::File(file) => {
-                    let mut bytes = vec![0; 10];
-                    file.read_exact_at(&mut bytes, 0).unwrap();
-                    bytes
-                }
-            };
-            assert_eq!(bytes, b"1234567890");
+            assert!(second.space(1).is_none());
+            assert_eq!(held(&second), b"1234567890");
             drop(second);
             assert_eq!(budget.bytes.load(Ordering::Acquire), 0);
         }
-        let spare = budget.spare.lock();
-        assert_eq!((spare.memory.len(), spare.files.len()), (1, 1));
-        assert!(spare.memory[0].is_empty());
+        assert_eq!(budget.files.lock().len(), 1);
     }
 }

@@ -124,12 +124,12 @@ pub struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The whole data set.
-    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
-        let mut dataset = Vec::with_capacity(self.length as usize);
+    /// Reads the whole data set to an empty buffer.
+    pub(crate) fn read(&self, dataset: &mut Vec<u8>) -> io::Result<()> {
+        dataset.reserve(self.length as usize);
         while (dataset.len() as u64) < self.length {
             let at = self.offset + dataset.len() as u64;
-            let room = spare_capacity(&mut dataset);
+            let room = spare_capacity(dataset);
             match rustix::io::pread(self.file, room, at) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -137,7 +137,7 @@ impl Source<'_> {
             }
         }
         dataset.truncate(self.length as usize);
-        Ok(dataset)
+        Ok(())
     }
 }
 
@@ -225,7 +225,7 @@ impl CodecPool {
     /// Errors: see [`CodecError`]; the data set itself is never changed.
     pub fn transcode(&self, source: &Source<'_>, wish: &Wish) -> Result<Transcoded, CodecError> {
         self.check_size(source.length)?;
-        match codec_here::transcode_file(source, wish)? {
+        match codec_here::transcode_file(self.held.memory(), source, wish)? {
             Some(done) => Ok(done),
             None => self.work(source, wish),
         }

@@ -1,13 +1,15 @@
 //! A file in memory that is mapped, so that bytes are put into it without a system call for each piece: a
 //! page that is written through the system costs several times its copying.
 //!
-//! Another process reads the file, so its bytes are never seen through a reference here: they are copied in, and
-//! read as those of any file. The file only grows, whoever has it, so that no page of the map can go away.
+//! Another process reads the file, so its bytes are never looked at here: they are copied in, by us or by the
+//! system, and read as those of any file. The file only grows, whoever has it, so that no page of the map can go away.
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
+use std::slice;
 
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -49,20 +51,28 @@ impl MappedFile {
     ///
     /// Errors: there is no memory for it.
     pub(crate) fn write_at(&mut self, bytes: &[u8], at: usize) -> io::Result<()> {
-        let end = at
-            .checked_add(bytes.len())
-            .ok_or(io::ErrorKind::FileTooLarge)?;
+        let space = self.space(at, bytes.len())?;
+        let start: *mut u8 = space.as_mut_ptr().cast();
+        // SAFETY: both are of this length; `bytes` is memory of its own, of which the map is handed out to none
+        // but who holds `self`.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
+        Ok(())
+    }
+
+    /// A place of the file for the system to put bytes; the file grows if it must. Nothing is to be read there.
+    ///
+    /// Errors: there is no memory for it.
+    pub(crate) fn space(&mut self, at: usize, bytes: usize) -> io::Result<&mut [MaybeUninit<u8>]> {
+        let end = at.checked_add(bytes).ok_or(io::ErrorKind::FileTooLarge)?;
         if end > self.capacity() {
             self.grow(end)?;
         }
-        if let Some(map) = &self.map {
-            // SAFETY: `grow` has seen to it that the map reaches to `end`; its pages stay, since the file cannot
-            // shrink; `bytes` is memory of its own, of which the map is never handed out.
-            unsafe {
-                ptr::copy_nonoverlapping(bytes.as_ptr(), map.start.as_ptr().add(at), bytes.len());
-            }
-        }
-        Ok(())
+        let Some(map) = &self.map else {
+            return Ok(&mut []);
+        };
+        // SAFETY: `grow` has seen to it that the map reaches to `end`; its pages stay, since the file cannot shrink;
+        // no other reference into the map is there while this one borrows `self`.
+        Ok(unsafe { slice::from_raw_parts_mut(map.start.as_ptr().add(at).cast(), bytes) })
     }
 
     fn grow(&mut self, wanted: usize) -> io::Result<()> {
@@ -122,7 +132,11 @@ mod tests {
             expected.extend(piece);
         }
         file.write_at(b"over", 10).unwrap();
-        expected[10..14].copy_from_slice(b"over");
+        for (place, byte) in file.space(14, 4).unwrap().iter_mut().zip(b"read") {
+            place.write(*byte);
+        }
+        expected[10..18].copy_from_slice(b"overread");
+        assert!(MappedFile::new().unwrap().space(0, 0).unwrap().is_empty());
         let mut found = vec![0; expected.len()];
         file.read_exact_at(&mut found, 0).unwrap();
         assert!(found == expected);

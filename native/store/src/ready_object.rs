@@ -12,6 +12,7 @@ use crate::error::StoreError;
 use crate::held::Received;
 use crate::incoming::Incoming;
 use crate::memory_file::MemoryFile;
+use crate::spare_memory::SpareBytes;
 
 /// Bytes that are stored first: enough for a header, so that the rest goes to the disk from where it is.
 const FIRST_BYTES: usize = 68 * 1024;
@@ -28,6 +29,8 @@ thread_local! {
 pub enum Content {
     /// In memory.
     Memory(Vec<u8>),
+    /// In memory that is used again.
+    Spare(SpareBytes),
     /// In a file in memory, from its beginning.
     Shared(MemoryFile),
     /// In a file, from an offset.
@@ -58,6 +61,7 @@ impl ReadyObject {
     ) -> Result<(), StoreError> {
         match &self.content {
             Content::Memory(bytes) => in_two(bytes, &mut take),
+            Content::Spare(bytes) => in_two(bytes, &mut take),
             Content::Shared(file) => read_pieces(file, 0, self.length, take),
             Content::File { file, offset } => read_pieces(file, *offset, self.length, take),
         }
@@ -65,7 +69,11 @@ impl ReadyObject {
 
     /// Stores the data set.
     pub fn write_to(&self, incoming: &mut Incoming) -> Result<(), StoreError> {
-        self.pieces(|piece| incoming.write(piece))
+        match &self.content {
+            Content::Memory(_) | Content::Spare(_) => self.pieces(|piece| incoming.write(piece)),
+            Content::Shared(file) => store_part(file, (0, self.length), incoming),
+            Content::File { file, offset } => store_part(file, (*offset, self.length), incoming),
+        }
     }
 
     /// Appends the data set to a file.
@@ -83,6 +91,9 @@ impl ReadyObject {
     pub fn into_received(self) -> Result<Received, StoreError> {
         let (file, offset) = match self.content {
             Content::Memory(bytes) => return Received::from_dataset(bytes, self.syntax),
+            Content::Spare(bytes) => {
+                return Received::from_dataset(bytes.into_vec(), self.syntax);
+            }
             Content::Shared(file) => {
                 let file = file.into_file();
                 let kept = |e| StoreError::io("keep", Path::new("a file in memory"), e);
@@ -92,6 +103,48 @@ impl ReadyObject {
         };
         Received::of_file(file, (offset, self.length), self.syntax)
     }
+}
+
+/// Stores a part of a file: its offset and length. It is read to where it is written from.
+pub(crate) fn store_part(
+    file: &File,
+    (offset, length): (u64, u64),
+    incoming: &mut Incoming,
+) -> Result<(), StoreError> {
+    let mut done = 0;
+    while done < length {
+        let at = offset + done;
+        let Some(space) = incoming.space() else {
+            return read_pieces(file, at, length - done, |piece| incoming.write(piece));
+        };
+        let most = usize::try_from(length - done).unwrap_or(usize::MAX);
+        let read = read_behind(file, at, most, space)
+            .and_then(|read| match read {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                read => Ok(read),
+            })
+            .map_err(|error| StoreError::io("read", Path::new("an object"), error))?;
+        incoming.filled(read)?;
+        done += read as u64;
+    }
+    Ok(())
+}
+
+/// Reads once, at most `most` bytes, behind what the buffer holds and within its capacity.
+fn read_behind(file: &File, at: u64, most: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let filled = buffer.len();
+    let room = buffer.spare_capacity_mut();
+    let length = room.len().min(most);
+    let room = room.get_mut(..length).unwrap_or_default();
+    let read = loop {
+        match rustix::io::pread(file, &mut *room, at) {
+            Err(rustix::io::Errno::INTR) => {}
+            read => break read?.0.len(),
+        }
+    };
+    // SAFETY: these bytes of the capacity are those that `pread` gave back as initialised.
+    unsafe { buffer.set_len(filled + read) };
+    Ok(read)
 }
 
 /// Hands out a part of a file, a short piece first.

@@ -101,9 +101,15 @@ impl TempFile {
 
     /// Appends bytes.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let direct = self.gathered.is_empty() && bytes.len() >= DIRECT_WRITE_BYTES;
-        if direct && (self.alone || (!self.progress.is_busy() && !self.writers.is_free())) {
-            return self.write(bytes);
+        if bytes.len() >= DIRECT_WRITE_BYTES {
+            if self.alone {
+                self.flush()?;
+                return self.write(bytes);
+            }
+            let nobody_helps = !self.progress.is_busy() && !self.writers.is_free();
+            if self.gathered.is_empty() && nobody_helps {
+                return self.write(bytes);
+            }
         }
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -163,6 +169,9 @@ impl TempFile {
     fn hand_on(&mut self) -> Result<(), StoreError> {
         if self.progress.failed() {
             return self.wait();
+        }
+        if self.alone {
+            return self.flush();
         }
         let gathered = std::mem::take(&mut self.gathered);
         let (length, at) = (gathered.len() as u64, self.written);
