@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pyserver.pixels.errors import PixelError
 
@@ -21,6 +22,11 @@ PIXEL_DATA = 0x7FE00010
 
 TAGS = [SAMPLES, PHOTOMETRIC, PLANAR, FRAMES, ROWS, COLUMNS]
 TAGS += [BITS_ALLOCATED, BITS_STORED, HIGH_BIT, REPRESENTATION]
+
+# The images of a series are alike: what was found out about one is kept for the next (LIMIT).
+KINDS_KEPT = 64
+# LIMIT: none of these elements has a longer value.
+VALUE_BYTES_MAX = 64
 
 SUBSAMPLED = "YBR_FULL_422"
 PALETTE = "PALETTE COLOR"
@@ -45,6 +51,11 @@ class PixelDescription:
     @classmethod
     def read(cls, values: Mapping[int, bytes], pixel_tag: int = PIXEL_DATA) -> "PixelDescription":
         """From element values (explicit little endian). Raises PixelError for what no image has."""
+        return _read(tuple(values.get(tag, b"")[:VALUE_BYTES_MAX] for tag in TAGS), pixel_tag)
+
+    @classmethod
+    def of(cls, values: Mapping[int, bytes], pixel_tag: int) -> "PixelDescription":
+        """The same, without looking whether it was read before."""
         allocated = _number(values, BITS_ALLOCATED, 0)
         stored = _number(values, BITS_STORED, allocated)
         image = cls(
@@ -100,6 +111,11 @@ class PixelDescription:
             raise PixelError(f"High Bit is {self.high_bit}, Bits Stored {self.bits_stored}")
         if self.photometric == SUBSAMPLED and self.columns % 2:
             raise PixelError("YBR_FULL_422 with an odd number of columns")
+
+
+@lru_cache(KINDS_KEPT)
+def _read(values: tuple[bytes | None, ...], pixel_tag: int) -> PixelDescription:
+    return PixelDescription.of(dict(zip(TAGS, values, strict=True)), pixel_tag)
 
 
 def _number(values: Mapping[int, bytes], tag: int, default: int) -> int:

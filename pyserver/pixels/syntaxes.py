@@ -5,8 +5,9 @@ Sources: PS3.5 section 8.2 and annex A.4, above all tables 8.2.1-1 and following
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
-from pyserver.pixels.description import PixelDescription
+from pyserver.pixels.description import KINDS_KEPT, PixelDescription
 
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
@@ -74,6 +75,7 @@ SYNTAXES = {
 }
 
 
+@lru_cache(KINDS_KEPT)
 def why_not(uid: str, image: PixelDescription) -> str:
     """Why a transfer syntax cannot carry an image; empty when it can."""
     syntax = SYNTAXES.get(uid)

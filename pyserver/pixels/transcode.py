@@ -8,6 +8,7 @@ with the object as it was.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import imagecodecs
 import numpy as np
@@ -28,7 +29,7 @@ from pyserver.pixels.decoders import (
     photometric_after,
     sample_type,
 )
-from pyserver.pixels.description import TAGS, PixelDescription
+from pyserver.pixels.description import KINDS_KEPT, TAGS, PixelDescription
 from pyserver.pixels.encoders import Depth, encode_frame, is_exact
 from pyserver.pixels.errors import PixelError, TooLargeError
 from pyserver.pixels.frames import EXTENDED_OFFSETS, Encapsulated, read_frames
@@ -289,6 +290,7 @@ def _encode_mode(opened: Opened, mode: Mode, lossy_new_uid: bool) -> Result | No
     raise PixelError("; ".join(reasons))
 
 
+@lru_cache(KINDS_KEPT)
 def _prepared_description(image: PixelDescription, target: str) -> PixelDescription:
     """What is coded: lossy syntaxes take colours instead of a palette."""
     if image.is_palette and ts.SYNTAXES[target].lossy:
@@ -307,12 +309,7 @@ def _prepared_description(image: PixelDescription, target: str) -> PixelDescript
 def encode(opened: Opened, target: str, quality: int, lossy_new_uid: bool = False) -> Result:
     """A data set in an encapsulated transfer syntax; PixelError when that cannot carry it."""
     image = opened.image
-    source_photometric = image.photometric
-    if opened.items is not None:
-        source_photometric = photometric_after(opened.syntax, image)
-    elif image.photometric == "YBR_FULL_422":
-        source_photometric = "YBR_FULL"
-    coded = _prepared_description(replace(image, photometric=source_photometric), target)
+    coded = _prepared_description(_source_description(opened), target)
     if why := ts.why_not(target, coded):
         raise PixelError(why)
     frames: Iterable[Samples] = frames_of(opened)
@@ -323,8 +320,7 @@ def encode(opened: Opened, target: str, quality: int, lossy_new_uid: bool = Fals
     streams = [encode_frame(frame, target, depth, quality) for frame in samples]
     exact = is_exact(target, samples[0].shape, depth, quality) and coded.samples == image.samples
     encapsulated = Encapsulated(streams)
-    after = _description_after(coded, target, depth)
-    edits = pixel_edits(image, after) + encapsulated.edits()
+    edits = [*_edits_after(image, coded, target, depth), *encapsulated.edits()]
     if coded.samples != image.samples:
         edits += [(tag, "OW", None) for tag in PALETTE_TAGS]
     if not exact:
@@ -337,6 +333,25 @@ def encode(opened: Opened, target: str, quality: int, lossy_new_uid: bool = Fals
     head = _native.edit_elements(opened.head, edits)
     pieces = (head, *encapsulated.element(), opened.tail)
     return Result(pieces, target, lossy=not exact, sop_instance=uid)
+
+
+def _source_description(opened: Opened) -> PixelDescription:
+    """The image as its frames come out of `frames_of`."""
+    image = opened.image
+    if opened.items is not None:
+        photometric = photometric_after(opened.syntax, image)
+    elif image.photometric == "YBR_FULL_422":
+        photometric = "YBR_FULL"
+    else:
+        return image
+    return replace(image, photometric=photometric)
+
+
+@lru_cache(KINDS_KEPT)
+def _edits_after(
+    image: PixelDescription, coded: PixelDescription, target: str, depth: Depth
+) -> tuple[Edit, ...]:
+    return tuple(pixel_edits(image, _description_after(coded, target, depth)))
 
 
 def _description_after(coded: PixelDescription, target: str, depth: Depth) -> PixelDescription:
@@ -400,12 +415,8 @@ def _downsize(opened: Opened, side: int) -> Result | None:
     (samples,) = frames_of(opened)
     rows, columns = image.rows // step, image.columns // step
     small = np.ascontiguousarray(samples[: rows * step : step, : columns * step : step])
-    photometric = image.photometric
-    if opened.items is not None:
-        photometric = photometric_after(opened.syntax, image)
-    elif photometric == "YBR_FULL_422":
-        photometric = "YBR_FULL"
-    after = replace(image, rows=rows, columns=columns, photometric=photometric, by_plane=False)
+    source = _source_description(opened)
+    after = replace(source, rows=rows, columns=columns, by_plane=False)
     changed = pixel_edits(image, after) + edits + Encapsulated([]).edits()
     head = _native.edit_elements(opened.head, changed)
     pixels = small.astype(sample_type(image), copy=False).tobytes()
