@@ -34,8 +34,10 @@ from pyserver.pixels.modes import QUALITY_DEFAULT, read_mode
 Encode = Callable[[Samples, str], None]
 
 MODES = ("j1", "js", "jk", "h1", "r1")
-# Objects of one run: a second or two of both cores.
-COUNTS = {"j1": 200, "js": 240, "jk": 60, "h1": 600, "r1": 2000}
+# Objects of one run: about a second of both cores. What a core does in a second differs by a fifth
+# from one moment to the next, so that many short turns tell more than a few long ones.
+COUNTS = {"j1": 100, "js": 120, "jk": 30, "h1": 300, "r1": 1000}
+TURNS = 3
 CODEC_SECONDS = 0.5
 BITS = 12
 # Coded by this server itself; a library could.
@@ -58,6 +60,10 @@ def run(setting: Setting) -> Iterator[Work]:
 
 def _some(modes: tuple[str, ...], setting: Setting) -> tuple[str, ...]:
     return modes[:1] if setting.smoke else modes
+
+
+def _turns(setting: Setting) -> int:
+    return setting.rounds if setting.smoke else setting.rounds * TURNS
 
 
 def _pixels_file(setting: Setting) -> Path:
@@ -152,7 +158,7 @@ def receives(setting: Setting, pixels: Path) -> Iterator[Work]:
                 return _counted(peer, count, lambda: send(count))
 
             runners = {**_codecs(mode), peer.name: store}
-            yield interleave(work, runners, setting.rounds, setting.say)
+            yield interleave(work, runners, _turns(setting), setting.say)
 
 
 def moves(setting: Setting) -> Iterator[Work]:
@@ -196,7 +202,7 @@ def moves(setting: Setting) -> Iterator[Work]:
 
             ask()  # codec processes start with the first object
             runners = {**_codecs(mode), peer.name: move}
-            yield interleave(work, runners, setting.rounds, setting.say)
+            yield interleave(work, runners, _turns(setting), setting.say)
 
 
 def _start(stack: ExitStack, setting: Setting, sink_mode: str = "un") -> OursDurable:
@@ -251,7 +257,7 @@ def echo_beside_codecs(setting: Setting, pixels: Path) -> Iterator[Work]:
             with ExitStack() as stack:
                 peer = _start(stack, setting)
                 address = peer.address() | {"called": f"{peer.ae}~{mode}"}
-                count = setting.count(COUNTS[mode], LARGE)
+                count = setting.count(2 * COUNTS[mode], LARGE)
                 echo = load.Background("echo", **peer.address(), interval_ms=2)
                 try:
                     load.run(
