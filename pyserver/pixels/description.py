@@ -114,7 +114,7 @@ class PixelDescription:
 
 
 @lru_cache(KINDS_KEPT)
-def _read(values: tuple[bytes | None, ...], pixel_tag: int) -> PixelDescription:
+def _read(values: tuple[bytes, ...], pixel_tag: int) -> PixelDescription:
     return PixelDescription.of(dict(zip(TAGS, values, strict=True)), pixel_tag)
 
 

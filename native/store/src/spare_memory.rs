@@ -82,7 +82,8 @@ mod tests {
         drop(first);
         let again = memory.take();
         assert!(again.is_empty() && again.as_ptr() == place);
-        assert_eq!(again.into_vec().as_ptr(), place);
+        let kept = again.into_vec();
+        assert_eq!(kept.as_ptr(), place);
         assert!(memory.free.lock().is_empty());
         let mut large = memory.take();
         large.reserve(KEPT_BYTES_MAX + 1);

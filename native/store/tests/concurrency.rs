@@ -74,6 +74,7 @@ fn one_step(archive: &pyserver_store::archive::Archive, dice: &mut Dice, version
                 };
                 let length = match object.content {
                     Content::Memory(bytes) => bytes.len() as u64,
+                    Content::Spare(bytes) => bytes.len() as u64,
                     Content::Shared(file) => file.metadata().unwrap().len(),
                     Content::File { file, offset } => file.metadata().unwrap().len() - offset,
                 };

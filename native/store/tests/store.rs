@@ -408,7 +408,7 @@ fn objects_come_out_ahead_in_order_and_missing_ones_as_errors() {
             let object = ready.object.unwrap();
             let dataset = match object.content {
                 Content::Memory(bytes) => bytes,
-                Content::Shared(_) => panic!("nothing was to be changed"),
+                Content::Spare(_) | Content::Shared(_) => panic!("nothing was to be changed"),
                 Content::File { file, offset } => {
                     use std::os::unix::fs::FileExt;
                     let mut bytes = vec![0; object.length as usize];
