@@ -191,7 +191,12 @@ FILE_OPTIONS = (
     ("-jd", "FILE", "un", "decompress a file"),
     ("-jc", "nFILE", "j", "compress a file by mode jn"),
     ("-nd", "FILE", "un", "decompress a file"),
-    ("-nc", "nFILE", "n", "compress a .v2 file by NKI mode n1 to n4 (AllowNKIAsDICOM = 1: also others)"),
+    (
+        "-nc",
+        "nFILE",
+        "n",
+        "compress a .v2 file by NKI mode n1 to n4 (AllowNKIAsDICOM = 1: also others)",
+    ),
 )
 NKI_COMPRESS = "-nc"
 # The only one with a blank before each argument.
