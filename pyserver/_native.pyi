@@ -41,6 +41,7 @@ __all__ = [
     "parse_columns",
     "progressive_jpeg_encode",
     "read_elements",
+    "read_mode_text",
     "rle_encode",
     "send",
 ]
