@@ -158,11 +158,16 @@ impl TempFile {
         self.flush()
     }
 
-    /// Waits until everything is with the system.
+    /// Waits until everything is with the system, and the file as long as what was written.
     pub(crate) fn wait(&self) -> Result<(), StoreError> {
         self.progress
             .wait()
-            .map_err(|e| StoreError::io("write", &self.device.temp_path(&self.name), e))
+            .map_err(|e| StoreError::io("write", &self.device.temp_path(&self.name), e))?;
+        if let Some(blob) = self.blob.as_ref().filter(|_| self.length > self.written) {
+            let cut = self.disk.set_length(blob, self.written);
+            cut.map_err(|e| StoreError::io("cut", &blob.path, e))?;
+        }
+        Ok(())
     }
 
     /// Has what is gathered written by a free writer, or writes it.
@@ -175,24 +180,27 @@ impl TempFile {
         }
         let gathered = std::mem::take(&mut self.gathered);
         let (length, at) = (gathered.len() as u64, self.written);
-        let write_back = self.start_write_back(at + length);
-        let Some(blob) = &self.blob else {
-            return Err(StoreError::Closed);
-        };
+        let range = self.start_write_back(at + length);
+        let blob = self.blob.as_ref().ok_or(StoreError::Closed)?;
         let offered = self
             .writers
-            .offer(blob, gathered, at, write_back, &self.progress);
-        match offered {
+            .offer(blob, gathered, at, range.clone(), &self.progress);
+        let written = match offered {
             Ok(empty) => {
                 self.gathered = empty;
-                self.count(length);
                 Ok(())
             }
             Err(gathered) => {
+                let written = self.write_range(&gathered, range);
                 self.gathered = gathered;
-                self.flush()
+                self.gathered.clear();
+                written
             }
+        };
+        if written.is_ok() {
+            self.count(length);
         }
+        written
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -207,18 +215,22 @@ impl TempFile {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let Some(blob) = &self.blob else {
-            return Err(StoreError::Closed);
-        };
         let length = bytes.len() as u64;
+        let range = self.start_write_back(self.written + length);
+        self.write_range(bytes, range)?;
+        self.count(length);
+        Ok(())
+    }
+
+    /// Writes bytes behind the others, then starts the write-out of a range.
+    fn write_range(&self, bytes: &[u8], range: Option<Range<u64>>) -> Result<(), StoreError> {
+        let blob = self.blob.as_ref().ok_or(StoreError::Closed)?;
         self.disk
             .write_at(blob, bytes, self.written)
             .map_err(|e| StoreError::io("write", &blob.path, e))?;
-        let range = self.start_write_back(self.written + length);
-        if let (Some(range), Some(blob)) = (range, &self.blob) {
+        if let Some(range) = range {
             self.disk.start_write_back(blob, range);
         }
-        self.count(length);
         Ok(())
     }
 
@@ -251,10 +263,6 @@ impl TempFile {
         let Some(blob) = &self.blob else {
             return Err(StoreError::Closed);
         };
-        if self.length > self.written {
-            let cut = self.disk.set_length(blob, self.written);
-            cut.map_err(|e| StoreError::io("cut", &blob.path, e))?;
-        }
         self.disk
             .sync(blob)
             .map_err(|e| StoreError::io("sync", &blob.path, e))?;
@@ -358,6 +366,18 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), expected);
         drop(file);
         assert!(!path.exists());
+        // Shorter than the one before.
+        let usual = expected.len() as u64;
+        let mut file =
+            TempFile::create(&disk, &device, &writers, Vec::new(), true, &spares, usual).unwrap();
+        let bytes = vec![7; GATHER_BYTES + 100];
+        file.append(&bytes).unwrap();
+        assert_eq!(file.length > 0, device.allocates_by_length());
+        file.complete().unwrap();
+        file.wait().unwrap();
+        let path = device.temp_path(&file.name);
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        drop(file);
         let file =
             TempFile::create(&disk, &device, &writers, Vec::new(), false, &spares, 0).unwrap();
         let path = device.temp_path(&file.name);
