@@ -18,8 +18,8 @@ sys.stdin.read()
 
 def test_no_two_processes_get_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
     start = ports.free_port()
-    # Few enough for clashes: sixteen stretches, of which others hold most.
-    monkeypatch.setattr(ports, "_PORTS", range(start + 4, start + 4 + 16 * 4))
+    # Few enough for clashes, also beside what other tests hold of them.
+    monkeypatch.setattr(ports, "_PORTS", range(start + 4, start + 4 + 32 * 4))
     monkeypatch.setattr(ports, "_reserved", {})
     program = f"from tools import ports; ports._PORTS = {ports._PORTS!r}\n{OTHER}"
     with subprocess.Popen(
