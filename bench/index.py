@@ -82,19 +82,19 @@ def _run_mode(setting: Setting, key: str, mode: str, images: int) -> list[Work]:
         "images/s",
         targets=(Target("index", "", 100_000, 300_000),) if clone else (),
     )
-    flat = Work(
-        f"{key}-flat",
-        f"the same, last decile to first, {what}",
-        "last_to_first",
-        "x",
-        targets=(Target("index", "", 0.85, 0.95),),
+    flatness = (
+        ("flat", "last decile to first", "last_to_first"),
+        ("beside", "last decile to an empty index filled in turn with it", "last_to_empty"),
     )
-    beside = Work(
-        f"{key}-beside",
-        f"the same, last decile to an empty index filled in turn with it, {what}",
-        "last_to_empty",
-        "x",
-        targets=(Target("index", "", 0.85, 0.95),),
+    flat, beside = (
+        Work(
+            f"{key}-{name}",
+            f"the same, {title}, {what}",
+            value,
+            "x",
+            targets=(Target("index", "", 0.85, 0.95),),
+        )
+        for name, title, value in flatness
     )
     size = Work(
         f"{key}-size",

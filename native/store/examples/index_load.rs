@@ -250,7 +250,8 @@ fn fill(
     let mut curve = Curve::default();
     let (mut done, mut busy) = (0, 0.0);
     while source.made < images {
-        let last_decile = source.made * 10 >= images * 9;
+        // A batch that reaches into it counts, so that there always is one.
+        let last_decile = (source.made + batch) * 10 > images * 9;
         let made = source.next(full.index, batch, clone)?;
         let before = full.busy;
         full.enter(&made)?;

@@ -185,22 +185,14 @@ impl TempFile {
         let offered = self
             .writers
             .offer(blob, gathered, at, range.clone(), &self.progress);
-        let written = match offered {
+        match offered {
             Ok(empty) => {
                 self.gathered = empty;
+                self.count(length);
                 Ok(())
             }
-            Err(gathered) => {
-                let written = self.write_range(&gathered, range);
-                self.gathered = gathered;
-                self.gathered.clear();
-                written
-            }
-        };
-        if written.is_ok() {
-            self.count(length);
+            Err(gathered) => self.write_gathered(gathered, range),
         }
-        written
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -208,22 +200,29 @@ impl TempFile {
             return Ok(());
         }
         let gathered = std::mem::take(&mut self.gathered);
-        let result = self.write(&gathered);
+        let range = self.start_write_back(self.written + gathered.len() as u64);
+        self.write_gathered(gathered, range)
+    }
+
+    /// Writes what was gathered, and keeps its memory for what comes.
+    fn write_gathered(
+        &mut self,
+        gathered: Vec<u8>,
+        range: Option<Range<u64>>,
+    ) -> Result<(), StoreError> {
+        let result = self.write_range(&gathered, range);
         self.gathered = gathered;
         self.gathered.clear();
         result
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let length = bytes.len() as u64;
-        let range = self.start_write_back(self.written + length);
-        self.write_range(bytes, range)?;
-        self.count(length);
-        Ok(())
+        let range = self.start_write_back(self.written + bytes.len() as u64);
+        self.write_range(bytes, range)
     }
 
     /// Writes bytes behind the others, then starts the write-out of a range.
-    fn write_range(&self, bytes: &[u8], range: Option<Range<u64>>) -> Result<(), StoreError> {
+    fn write_range(&mut self, bytes: &[u8], range: Option<Range<u64>>) -> Result<(), StoreError> {
         let blob = self.blob.as_ref().ok_or(StoreError::Closed)?;
         self.disk
             .write_at(blob, bytes, self.written)
@@ -231,6 +230,7 @@ impl TempFile {
         if let Some(range) = range {
             self.disk.start_write_back(blob, range);
         }
+        self.count(bytes.len() as u64);
         Ok(())
     }
 
